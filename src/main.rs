@@ -1,0 +1,2 @@
+//! runnel
+fn main() {}

@@ -1,0 +1,26 @@
+//! Protocols without I/O: machines that take bytes and give events and bytes.
+
+pub mod amf0;
+pub mod framing;
+pub mod rtmp;
+
+/// A protocol as a machine. Whoever drives it (see `io::link`) reads from the peer into a buffer
+/// of its own, hands the bytes to [`receive`](Self::receive) until they are used up, and writes
+/// what [`send_buf`](Self::send_buf) holds.
+pub trait Machine {
+    /// What can happen.
+    type Event;
+    /// What the peer can do wrong.
+    type Error: std::error::Error + 'static;
+
+    /// Takes bytes from the front of `input`. Returns at the first event, with the rest still in
+    /// `input`; `None` means that all of it was taken and more is needed. After an error the
+    /// machine is not to be used again, except to send what `send_buf` holds.
+    fn receive(&mut self, input: &mut &[u8]) -> Result<Option<Self::Event>, Self::Error>;
+
+    /// Bytes due to the peer.
+    fn send_buf(&self) -> &[u8];
+
+    /// The first `n` bytes of `send_buf` were sent.
+    fn send_done(&mut self, n: usize);
+}
