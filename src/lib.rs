@@ -1,1 +1,4 @@
 //! runnel
+
+pub mod limits;
+pub mod media;

@@ -1,0 +1,91 @@
+//! Every bound of the server: a number with a name, what it costs, what happens when it is reached.
+//! Those that depend on the board come from `boards/<board>.toml`.
+
+use std::time::Duration;
+
+/// The numbers of the board, from `boards/<board>.toml`.
+mod board {
+    include!(concat!(env!("OUT_DIR"), "/limits.rs"));
+}
+
+pub use board::BOARD;
+
+/// Streams at once. Costs about 700 bytes each before any media. One more publish or play of an
+/// unknown name is refused.
+pub const MAX_STREAMS: usize = board::MAX_STREAMS;
+/// Connections at once, whatever `max_connections` says. Costs at most 4 KB each beside the
+/// kernel's socket buffers. One more is closed at accept.
+pub const MAX_CLIENTS: usize = board::MAX_CLIENTS;
+/// Bytes of media in memory, all streams together. A publisher that needs a block when none is
+/// left is dropped.
+pub const MEDIA_POOL: usize = board::MEDIA_POOL;
+/// Bytes of media that one stream keeps. The oldest packet leaves, the GOP cache included.
+pub const RING_BYTES: usize = board::RING_BYTES;
+/// Packets that one stream keeps, 40 bytes each. The oldest packet leaves.
+pub const RING_PACKETS: usize = board::RING_PACKETS;
+/// The longest audio, video or data message. A longer one ends the publisher's connection.
+pub const MESSAGE_MAX: usize = board::MESSAGE_MAX;
+/// Bytes kept, a stream, for players that stopped reading in the middle of a message that has
+/// left the ring. A player for whose message there is no room is dropped.
+pub const STALLED_BYTES: usize = board::STALLED_BYTES;
+/// `SO_SNDBUF` of a player's socket (the kernel doubles it): without it autotuning takes
+/// megabytes. When it is full the player lags in the ring.
+pub const SNDBUF: usize = board::SNDBUF;
+
+/// The buffer that all reads of the thread go through, once a thread.
+pub const READ_BUF: usize = 64 * 1024;
+/// A command or control message; before publish any message. A longer one ends the connection.
+pub const CONTROL_MAX: usize = 4 * 1024;
+/// Bytes of replies due to a peer that does not read them. More ends the connection.
+pub const CONTROL_OUT_MAX: usize = 16 * 1024;
+/// Chunk streams a connection, about 80 bytes each, allocated when used. One more ends it.
+pub const CHUNK_STREAMS: usize = 16;
+/// The smallest and the largest chunk size that a peer may set.
+pub const CHUNK_SIZE_MIN: usize = 128;
+/// A peer that sets more gets this and a warning: messages are bounded by [`MESSAGE_MAX`] anyway.
+pub const CHUNK_SIZE_MAX: usize = 0x7fff_ffff;
+/// Objects and arrays inside one another in AMF0. One more makes the message invalid.
+pub const AMF_DEPTH: usize = 8;
+/// Values in one AMF0 message. One more makes the message invalid.
+pub const AMF_VALUES: usize = 256;
+/// Bytes of a vhost, an app or a stream name. A longer one is refused, never cut.
+pub const NAME_MAX: usize = 256;
+/// Bytes of a tcUrl, a pageUrl or a swfUrl. A longer one is refused.
+pub const URL_MAX: usize = 2 * 1024;
+/// Payload and headers of one merged write, built once a thread and shared by all players that
+/// stand at the same packet. A message that is longer by itself makes the buffer grow to
+/// [`MESSAGE_MAX`] and its chunk headers.
+pub const IMAGE_BYTES: usize = 64 * 1024;
+/// Packets in one merged write.
+pub const IMAGE_PACKETS: usize = 128;
+/// Bytes of log lines that wait for a console or a file that stalls. Lines beyond are dropped
+/// and counted.
+pub const LOG_QUEUE: usize = 64 * 1024;
+/// The longest log line, its line end included; the rest is cut.
+pub const LOG_LINE: usize = 4096;
+
+/// From accept to the end of the handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For each step from there to publish or play.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// A peer that takes no byte for so long, while some are due, is dropped.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// From FCUnpublish to the next publish on the same connection.
+pub const REPUBLISH_TIMEOUT: Duration = Duration::from_secs(180);
+/// From closeStream to the next play on the same connection.
+pub const REPLAY_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// Bytes per connection that the sum of [`worst_case`] counts.
+pub const CLIENT_BYTES: usize = 4 * 1024;
+
+const _: () =
+    assert!(MESSAGE_MAX <= RING_BYTES / 4, "a ring must hold four of the longest messages");
+const _: () = assert!(RING_BYTES <= MEDIA_POOL, "media_pool must hold one ring");
+const _: () = assert!(CONTROL_MAX >= URL_MAX + 2 * NAME_MAX, "connect must fit a control message");
+
+/// The most memory that the process can use for its work, in bytes, with `clients` connections
+/// allowed: media, connections, and the buffers that exist once.
+pub const fn worst_case(clients: usize) -> usize {
+    let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
+    MEDIA_POOL + clients * CLIENT_BYTES + READ_BUF + 2 * MESSAGE_MAX + LOG_QUEUE
+}
