@@ -64,6 +64,14 @@ pub const LOG_QUEUE: usize = 64 * 1024;
 /// The longest log line, its line end included; the rest is cut.
 pub const LOG_LINE: usize = 4096;
 
+/// A player that waits for a key frame gets video without one after this many milliseconds of the
+/// stream: encoders with intra refresh send one key frame at their start and then never again.
+pub const KEY_WAIT_MS: i32 = 30_000;
+/// The longest merge interval of `mw_latency auto`, in milliseconds; the directive's default.
+pub const MERGE_MS: u32 = 350;
+/// Payload bytes after which a merged write starts before its interval is over.
+pub const MERGE_BYTES: usize = 64 * 1024;
+
 /// From accept to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// For each step from there to publish or play.

@@ -2,6 +2,7 @@
 
 pub mod arena;
 mod classify;
+pub mod mix;
 pub mod time;
 
 pub use classify::{Class, Codec, classify};

@@ -1,0 +1,330 @@
+//! A player's side of a source: a cursor, and what of its packet has been sent.
+
+use super::images::Images;
+use super::ring::Seq;
+use super::source::{Source, State};
+use crate::limits::KEY_WAIT_MS;
+use crate::media::time::{Algorithm, Jitter, difference};
+use crate::media::{Kind, Packet};
+use crate::proto::framing::{Framing, Image};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// What [`Consumer::send`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Some was sent, and there may be more.
+    Some {
+        /// Bytes on the wire.
+        bytes: usize,
+        /// Packets that were sent to their end.
+        packets: usize,
+    },
+    /// Nothing is due.
+    CaughtUp,
+    /// The writer took nothing.
+    Blocked,
+    /// The rest of a half-sent packet is lost: it left the ring, and the room for such packets
+    /// was used up. The connection cannot go on.
+    Lost,
+}
+
+/// A cursor into a source. It owns no media: what it sends stays in the ring.
+#[derive(Debug)]
+pub struct Consumer {
+    source: Rc<Source>,
+    cursor: usize,
+    next: Seq,
+    /// Bytes of the packet at `next` that were sent.
+    offset: usize,
+    /// What was not sent of metadata and sequence headers; empty but for moments.
+    rest: Vec<u8>,
+    jitter: Jitter,
+    /// The headers that the player has; `None`: none yet, or not those of the packet at `next`.
+    generation: Option<u32>,
+    wait_key: bool,
+    /// The source's time of the first video packet that was left out for want of a key frame.
+    waiting_since: Option<u32>,
+    paused: bool,
+    skipped: u64,
+}
+
+impl Consumer {
+    pub(super) fn join(source: Rc<Source>) -> Self {
+        let mut state = source.state();
+        let cursor = state.take();
+        let algorithm = if state.settings.atc { Algorithm::Off } else { state.settings.jitter };
+        drop(state);
+        let mut consumer = Self {
+            source,
+            cursor,
+            next: 0,
+            offset: 0,
+            rest: Vec::new(),
+            jitter: Jitter::new(algorithm),
+            generation: None,
+            wait_key: false,
+            waiting_since: None,
+            paused: false,
+            skipped: 0,
+        };
+        consumer.start();
+        consumer
+    }
+
+    /// The stream.
+    pub fn source(&self) -> &Rc<Source> {
+        &self.source
+    }
+
+    /// Packets that it was too slow for.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Whether the last packet was sent to its end, so that other messages may follow.
+    pub fn at_boundary(&self) -> bool {
+        self.offset == 0 && self.rest.is_empty()
+    }
+
+    /// Stops sending, or goes on at the newest key frame. Packets are not kept for it meanwhile.
+    pub fn pause(&mut self, pause: bool) {
+        if self.paused && !pause && self.at_boundary() {
+            self.start();
+        }
+        self.paused = pause;
+        self.note_place(&mut self.source.clone().state());
+    }
+
+    /// Ready when [`send`](Self::send) has something to do.
+    pub fn poll_ready(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.source.state();
+        let idle = self.paused || self.next >= state.visible;
+        if self.at_boundary() && idle {
+            if let Some(cursor) = state.cursors.get_mut(self.cursor)
+                && cursor.waker.as_ref().is_none_or(|w| !w.will_wake(cx.waker()))
+            {
+                cursor.waker = Some(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Sends what is due, at most one image, by one call of `write`, which returns how many bytes
+    /// it took; 0 means that it would block.
+    pub fn send<F: Framing, E>(
+        &mut self,
+        framing: &F,
+        images: &mut Images,
+        write: impl FnOnce(&[u8]) -> Result<usize, E>,
+    ) -> Result<Sent, E> {
+        if !self.rest.is_empty() {
+            return self.send_rest(write);
+        }
+        let source = self.source.clone();
+        let state = &mut *source.state();
+        let sent = if self.offset > 0 && self.next < state.ring.first() {
+            self.send_stalled(state, framing, images, write)?
+        } else {
+            if self.offset == 0 {
+                if self.paused {
+                    return Ok(Sent::CaughtUp);
+                }
+                self.keep_up(state);
+                if let Some(next) = self.headers_due(state) {
+                    let time = self.jitter.now(next);
+                    let wide = framing.wide(time);
+                    let image = images.own(state.headers.iter(), framing, wide);
+                    let bytes = image.stamp(framing, wide, |_| time);
+                    return self.send_headers(bytes, write);
+                }
+                self.skip_to_key(state);
+            }
+            let to = self.run_end(state);
+            if self.next >= to {
+                self.note_place(state);
+                return Ok(Sent::CaughtUp);
+            }
+            let wide = self.is_wide(state.ring.get(self.next), framing);
+            let run = (source.id(), &state.ring);
+            let image = images.run(run, (self.next, to), framing, wide);
+            self.send_image(image, framing, wide, write)?
+        };
+        self.note_place(state);
+        Ok(sent)
+    }
+
+    /// Where a new player, or one that lost its place, begins.
+    fn start(&mut self) {
+        let source = self.source.clone();
+        let state = &mut *source.state();
+        self.go(state);
+        self.note_place(state);
+    }
+
+    fn go(&mut self, state: &State) {
+        let join = state.ring.join().filter(|_| state.settings.gop_cache);
+        self.next = join.unwrap_or(state.visible);
+        self.wait_key = join.is_none();
+        self.waiting_since = None;
+        // Who is there before the stream gets its headers from the ring.
+        let none_yet = state.headers.iter().next().is_none();
+        if none_yet {
+            self.generation = Some(state.headers.generation);
+        } else if self.generation != Some(state.headers.generation) {
+            self.generation = None;
+        }
+    }
+
+    /// A player that lags too far goes to the newest key frame.
+    fn keep_up(&mut self, state: &State) {
+        let lapped = self.next < state.ring.first();
+        let late = state.ring.age(self.next) > i64::from(state.settings.queue_ms);
+        let better = state.ring.join().is_some_and(|key| key > self.next);
+        if lapped || late && better {
+            let from = self.next;
+            self.go(state);
+            let skipped = self.next.saturating_sub(from);
+            self.skipped += skipped;
+            log::info!("shrink the cache queue, skipped {skipped} packets, player is too slow");
+        }
+    }
+
+    /// The headers that the player lacks, and the time of the packet that follows them.
+    fn headers_due(&mut self, state: &State) -> Option<u32> {
+        if self.generation.is_some() || self.next >= state.visible {
+            return None;
+        }
+        self.generation = Some(state.headers.generation);
+        state.ring.get(self.next).map(|first| first.dts)
+    }
+
+    /// Leaves out video until a key frame comes.
+    fn skip_to_key(&mut self, state: &State) {
+        while self.wait_key && self.next < state.visible {
+            let Some(packet) = state.ring.get(self.next) else { return };
+            if packet.kind != Kind::Video || packet.header {
+                return;
+            }
+            let since = *self.waiting_since.get_or_insert(packet.dts);
+            if packet.key || difference(packet.dts, since) > KEY_WAIT_MS {
+                self.wait_key = false;
+                return;
+            }
+            self.next += 1;
+        }
+    }
+
+    /// The end of the run that may be sent: what is visible, or the next video packet that may
+    /// have to be left out.
+    fn run_end(&self, state: &State) -> Seq {
+        if !self.wait_key || self.offset > 0 {
+            return state.visible;
+        }
+        let video = |&(_, p): &(Seq, &Packet)| p.kind == Kind::Video && !p.header;
+        state
+            .ring
+            .from(self.next)
+            .find(video)
+            .map_or(state.visible, |(seq, _)| seq)
+            .min(state.visible)
+    }
+
+    fn is_wide<F: Framing>(&self, packet: Option<&Packet>, framing: &F) -> bool {
+        let mut jitter = self.jitter;
+        packet.is_some_and(|p| framing.wide(jitter.correct(p.kind, p.dts)))
+    }
+
+    fn send_image<F: Framing, E>(
+        &mut self,
+        image: &mut Image,
+        framing: &F,
+        wide: bool,
+        write: impl FnOnce(&[u8]) -> Result<usize, E>,
+    ) -> Result<Sent, E> {
+        let mut jitter = self.jitter;
+        let bytes = image.stamp(framing, wide, |span| jitter.correct(span.kind, span.dts));
+        let taken = write(bytes.get(self.offset..).unwrap_or_default())?;
+        if taken == 0 {
+            return Ok(Sent::Blocked);
+        }
+        let end = self.offset + taken;
+        self.offset = 0;
+        let mut packets = 0;
+        for span in image.spans() {
+            if span.end > end {
+                self.offset = end.saturating_sub(span.start);
+                break;
+            }
+            self.jitter.correct(span.kind, span.dts);
+            self.next = span.seq + 1;
+            packets += 1;
+        }
+        Ok(Sent::Some { bytes: taken, packets })
+    }
+
+    /// Metadata and sequence headers. What the writer does not take is copied, for they stand in
+    /// no ring.
+    fn send_headers<E>(
+        &mut self,
+        bytes: &[u8],
+        write: impl FnOnce(&[u8]) -> Result<usize, E>,
+    ) -> Result<Sent, E> {
+        let taken = write(bytes)?;
+        self.rest = bytes.get(taken..).unwrap_or_default().to_vec();
+        Ok(if taken == 0 { Sent::Blocked } else { Sent::Some { bytes: taken, packets: 0 } })
+    }
+
+    fn send_rest<E>(&mut self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<Sent, E> {
+        let taken = write(&self.rest)?;
+        if taken == 0 {
+            return Ok(Sent::Blocked);
+        }
+        if taken >= self.rest.len() {
+            self.rest = Vec::new();
+        } else {
+            self.rest.drain(..taken);
+        }
+        Ok(Sent::Some { bytes: taken, packets: 0 })
+    }
+
+    /// The rest of a packet that has left the ring.
+    fn send_stalled<F: Framing, E>(
+        &mut self,
+        state: &mut State,
+        framing: &F,
+        images: &mut Images,
+        write: impl FnOnce(&[u8]) -> Result<usize, E>,
+    ) -> Result<Sent, E> {
+        let Some(at) = state.stalled.iter().position(|(cursor, _)| *cursor == self.cursor) else {
+            return Ok(Sent::Lost);
+        };
+        let (_, packet) = &state.stalled[at];
+        let next = self.next;
+        let wide = self.is_wide(Some(packet), framing);
+        let image = images.own(std::iter::once(packet), framing, wide);
+        let sent = self.send_image(image, framing, wide, write)?;
+        if self.offset == 0 && sent != Sent::Blocked {
+            state.stalled.swap_remove(at);
+            self.next = next + 1;
+        } else {
+            self.next = next;
+        }
+        Ok(sent)
+    }
+
+    /// Tells the source which packet must stay for this player.
+    fn note_place(&self, state: &mut State) {
+        if let Some(cursor) = state.cursors.get_mut(self.cursor) {
+            cursor.half = self.offset > 0;
+            cursor.next = (cursor.half || !self.paused).then_some(self.next);
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.source.leave(self.cursor);
+    }
+}

@@ -1,0 +1,79 @@
+//! The address of a live stream.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+
+/// The vhost that stands for all names without a block of their own.
+const DEFAULT_VHOST: &str = "__defaultVhost__";
+
+/// `vhost/app/stream`. Cheap to clone. Prints as the stream url: `/app/stream` in the default
+/// vhost.
+#[derive(Clone, Debug)]
+pub struct StreamKey {
+    text: Rc<str>,
+    app: usize,
+    stream: usize,
+}
+
+impl StreamKey {
+    /// The key of `stream` in `app` of the vhost block called `vhost`.
+    pub fn new(vhost: &str, app: &str, stream: &str) -> Self {
+        let text = format!("{vhost}/{app}/{stream}").into();
+        Self { text, app: vhost.len() + 1, stream: vhost.len() + app.len() + 2 }
+    }
+
+    /// The name of the vhost block.
+    pub fn vhost(&self) -> &str {
+        self.text.get(..self.app.saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// The app, which may contain slashes.
+    pub fn app(&self) -> &str {
+        self.text.get(self.app..self.stream.saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// The stream name.
+    pub fn stream(&self) -> &str {
+        self.text.get(self.stream..).unwrap_or_default()
+    }
+}
+
+impl PartialEq for StreamKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.app == other.app && self.stream == other.stream
+    }
+}
+
+impl Eq for StreamKey {}
+
+impl Hash for StreamKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl fmt::Display for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vhost = if self.vhost() == DEFAULT_VHOST { "" } else { self.vhost() };
+        write!(f, "{vhost}/{}/{}", self.app(), self.stream())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_gives_its_parts_back() {
+        let key = StreamKey::new("a.com", "live/sub", "cam");
+        assert_eq!((key.vhost(), key.app(), key.stream()), ("a.com", "live/sub", "cam"));
+        assert_eq!(key.to_string(), "a.com/live/sub/cam");
+        assert_eq!(StreamKey::new(DEFAULT_VHOST, "live", "s").to_string(), "/live/s");
+    }
+
+    #[test]
+    fn the_same_text_cut_elsewhere_is_another_stream() {
+        assert_ne!(StreamKey::new("v", "a/b", "c"), StreamKey::new("v", "a", "b/c"));
+    }
+}

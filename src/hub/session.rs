@@ -1,0 +1,189 @@
+//! The connections of a thread: who they are, until when something must happen, who has to go.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+
+/// Why a connection is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kick {
+    /// What it was waiting for did not happen in time.
+    Timeout(&'static str),
+    /// An operator wants it.
+    Operator,
+    /// Another publisher took its stream over.
+    Takeover,
+    /// The server stops.
+    Shutdown,
+}
+
+impl fmt::Display for Kick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout(what) => write!(f, "timeout, {what}"),
+            Self::Operator => f.write_str("kicked by the operator"),
+            Self::Takeover => f.write_str("another publisher took the stream over"),
+            Self::Shutdown => f.write_str("server stops"),
+        }
+    }
+}
+
+/// One connection, seen from outside its task.
+#[derive(Debug)]
+pub struct Session {
+    id: u32,
+    peer: IpAddr,
+    deadline: Cell<Option<(u64, &'static str)>>,
+    kick: Cell<Option<Kick>>,
+    waker: RefCell<Option<Waker>>,
+    registry: Weak<Registry>,
+}
+
+impl Session {
+    /// The connection id, as in its log lines.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The peer's address.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Ends the connection unless another deadline is set by then. `at` is in milliseconds of the
+    /// owner's clock; it is looked at once a second.
+    pub fn expect(&self, at: u64, what: &'static str) {
+        self.deadline.set(Some((at, what)));
+    }
+
+    /// No deadline any more.
+    pub fn relax(&self) {
+        self.deadline.set(None);
+    }
+
+    /// Whether a deadline is set.
+    pub fn is_expecting(&self) -> bool {
+        self.deadline.get().is_some()
+    }
+
+    /// Ends the connection at its next poll, which this causes.
+    pub fn kick(&self, why: Kick) {
+        if self.kick.get().is_none() {
+            self.kick.set(Some(why));
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Why the connection has to end, if it has.
+    pub fn kicked(&self) -> Option<Kick> {
+        self.kick.get()
+    }
+
+    /// Whom to wake when it is kicked: the connection's task, at each of its polls.
+    pub fn set_waker(&self, waker: &Waker) {
+        let mut slot = self.waker.borrow_mut();
+        if slot.as_ref().is_none_or(|w| !w.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.sessions.borrow_mut().remove(&self.id);
+        }
+    }
+}
+
+/// All connections of a thread, by id.
+#[derive(Debug, Default)]
+pub struct Registry {
+    sessions: RefCell<BTreeMap<u32, Weak<Session>>>,
+}
+
+impl Registry {
+    /// Enters a connection; it leaves when the last reference to it is gone.
+    pub fn enter(self: &Rc<Self>, id: u32, peer: IpAddr) -> Rc<Session> {
+        let session = Rc::new(Session {
+            id,
+            peer,
+            deadline: Cell::new(None),
+            kick: Cell::new(None),
+            waker: RefCell::new(None),
+            registry: Rc::downgrade(self),
+        });
+        self.sessions.borrow_mut().insert(id, Rc::downgrade(&session));
+        session
+    }
+
+    /// Connections now.
+    pub fn len(&self) -> usize {
+        self.sessions.borrow().len()
+    }
+
+    /// Whether there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The connection called `id`.
+    pub fn find(&self, id: u32) -> Option<Rc<Session>> {
+        self.sessions.borrow().get(&id)?.upgrade()
+    }
+
+    /// Ends every connection whose deadline is over at `now`.
+    pub fn sweep(&self, now: u64) {
+        for session in self.all() {
+            if let Some((at, what)) = session.deadline.get()
+                && at <= now
+            {
+                session.relax();
+                session.kick(Kick::Timeout(what));
+            }
+        }
+    }
+
+    /// Ends every connection.
+    pub fn kick_all(&self, why: Kick) {
+        for session in self.all() {
+            session.kick(why);
+        }
+    }
+
+    fn all(&self) -> Vec<Rc<Session>> {
+        self.sessions.borrow().values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn a_deadline_ends_the_session_when_it_is_over_and_not_before() {
+        let registry = Rc::new(Registry::default());
+        let session = registry.enter(100, PEER);
+        session.expect(5000, "handshake");
+        registry.sweep(4999);
+        assert_eq!(session.kicked(), None);
+        registry.sweep(5000);
+        assert_eq!(session.kicked(), Some(Kick::Timeout("handshake")));
+    }
+
+    #[test]
+    fn a_session_leaves_when_it_is_dropped() {
+        let registry = Rc::new(Registry::default());
+        let session = registry.enter(100, PEER);
+        assert!(registry.find(100).is_some());
+        drop(session);
+        assert!(registry.is_empty() && registry.find(100).is_none());
+    }
+}

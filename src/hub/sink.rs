@@ -1,0 +1,24 @@
+//! What receives a stream inside the publisher's task: HLS, DVR, derived rings.
+
+use crate::media::Packet;
+
+/// Sees every packet of one stream, in order, before any player. What it keeps it copies.
+pub trait Sink {
+    /// The service that it belongs to, for logs.
+    fn service(&self) -> &'static str;
+
+    /// One packet. Metadata comes as the publisher sent it.
+    fn on_packet(&mut self, packet: &Packet) -> Result<(), SinkError>;
+
+    /// The publisher stopped; nothing more comes.
+    fn on_unpublish(&mut self) {}
+}
+
+/// What becomes of the stream when a sink fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkError {
+    /// The sink is given up, the stream goes on.
+    Ignore,
+    /// The publisher is disconnected.
+    Disconnect,
+}

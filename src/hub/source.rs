@@ -1,0 +1,410 @@
+//! A live stream and the right to send into it.
+
+use super::ring::{Bounds, Ring, Seq};
+use super::{Merge, Owner, Settings, Sink, SinkError, StreamKey};
+use crate::limits::{MERGE_BYTES, STALLED_BYTES};
+use crate::media::mix::Mix;
+use crate::media::{Kind, Packet, classify};
+use bytes::Bytes;
+use std::cell::{Ref, RefCell, RefMut};
+use std::rc::Rc;
+use std::task::Waker;
+
+/// What a new player must have before any media: the newest of each, and a number that grows
+/// whenever one of them changes.
+#[derive(Clone, Debug, Default)]
+pub struct Headers {
+    /// `onMetaData`.
+    pub metadata: Option<Packet>,
+    /// AudioSpecificConfig or its like.
+    pub audio: Option<Packet>,
+    /// AVCDecoderConfigurationRecord or its like.
+    pub video: Option<Packet>,
+    /// Changes so far.
+    pub generation: u32,
+}
+
+impl Headers {
+    /// In the order in which they are sent.
+    pub fn iter(&self) -> impl Iterator<Item = &Packet> {
+        [&self.metadata, &self.audio, &self.video].into_iter().flatten()
+    }
+}
+
+/// A live stream: history, headers, the cursors of its players. It exists while somebody
+/// publishes or plays it.
+#[derive(Debug)]
+pub struct Source {
+    key: StreamKey,
+    id: u32,
+    owner: Owner,
+    state: RefCell<State>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) ring: Ring,
+    pub(super) headers: Headers,
+    /// Players may send up to here; moves when the publisher flushes.
+    pub(super) visible: Seq,
+    pub(super) cursors: Vec<Cursor>,
+    /// Half-sent packets that left the ring, by cursor.
+    pub(super) stalled: Vec<(usize, Packet)>,
+    pub(super) settings: Settings,
+    players: usize,
+    publisher: Option<u32>,
+    epoch: u32,
+}
+
+/// A player's place.
+#[derive(Debug, Default)]
+pub(super) struct Cursor {
+    /// The packet that it needs next; `None` if it needs none: free or paused.
+    pub(super) next: Option<Seq>,
+    /// Part of that packet has been sent.
+    pub(super) half: bool,
+    /// Whoever waits for more.
+    pub(super) waker: Option<Waker>,
+    taken: bool,
+}
+
+impl Source {
+    pub(super) fn new(key: StreamKey, id: u32, settings: Settings, owner: Owner) -> Self {
+        let state = State {
+            ring: Ring::new(Bounds::default()),
+            headers: Headers::default(),
+            visible: 0,
+            cursors: Vec::new(),
+            stalled: Vec::new(),
+            settings,
+            players: 0,
+            publisher: None,
+            epoch: 0,
+        };
+        Self { key, id, owner, state: RefCell::new(state) }
+    }
+
+    /// Its address.
+    pub fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// A number that no other source of the thread has.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The connection that publishes it.
+    pub fn publisher(&self) -> Option<u32> {
+        self.state.borrow().publisher
+    }
+
+    /// How many players it has.
+    pub fn players(&self) -> usize {
+        self.state.borrow().players
+    }
+
+    /// Packets from the newest key frame on, and how many milliseconds they span.
+    pub fn gop(&self) -> (u64, i64) {
+        let state = self.state.borrow();
+        let ring = &state.ring;
+        ring.join().map_or((0, 0), |key| (ring.end() - key, ring.age(key)))
+    }
+
+    /// Payload bytes and packets in memory.
+    pub fn held(&self) -> (usize, usize) {
+        let state = self.state.borrow();
+        (state.ring.bytes(), state.ring.len())
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Settings {
+        self.state.borrow().settings
+    }
+
+    /// Other settings from now on.
+    pub fn set_settings(&self, settings: Settings) {
+        self.state.borrow_mut().settings = settings;
+    }
+
+    /// The metadata and sequence headers of now.
+    pub fn headers(&self) -> Headers {
+        self.state.borrow().headers.clone()
+    }
+
+    pub(super) fn state(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
+    }
+
+    pub(super) fn peek(&self) -> Ref<'_, State> {
+        self.state.borrow()
+    }
+
+    /// Leaves the hub when nobody is left.
+    fn retire(&self) {
+        let state = self.state.borrow();
+        if state.players == 0
+            && state.publisher.is_none()
+            && let Some(owner) = self.owner.upgrade()
+        {
+            owner.sources.borrow_mut().remove(&self.key);
+        }
+    }
+
+    pub(super) fn leave(&self, cursor: usize) {
+        self.state.borrow_mut().give_back(cursor);
+        self.retire();
+    }
+}
+
+impl State {
+    /// Makes room for one more player; gives the number of its cursor.
+    pub(super) fn take(&mut self) -> usize {
+        self.players += 1;
+        let taken = Cursor { taken: true, ..Cursor::default() };
+        match self.cursors.iter().position(|c| !c.taken) {
+            Some(free) => {
+                self.cursors[free] = taken;
+                free
+            }
+            None => {
+                self.cursors.push(taken);
+                self.cursors.len() - 1
+            }
+        }
+    }
+
+    fn give_back(&mut self, cursor: usize) {
+        self.players -= 1;
+        if let Some(cursor) = self.cursors.get_mut(cursor) {
+            *cursor = Cursor::default();
+        }
+        while self.cursors.last().is_some_and(|c| !c.taken) {
+            self.cursors.pop();
+        }
+        self.stalled.retain(|(c, _)| *c != cursor);
+    }
+
+    /// Takes what the bounds do not allow to stay. A player that stands in the middle of such a
+    /// packet gets a copy of it, so that its connection can go on at the next whole one.
+    fn evict(&mut self) {
+        while let Some(evicted) = self.ring.evict(self.settings.queue_ms) {
+            for (i, cursor) in self.cursors.iter().enumerate() {
+                if !cursor.half || cursor.next != Some(evicted.seq) {
+                    continue;
+                }
+                let held: usize = self.stalled.iter().map(|(_, p)| p.payload.len()).sum();
+                if held + evicted.packet.payload.len() <= STALLED_BYTES {
+                    let payload = Bytes::copy_from_slice(&evicted.packet.payload);
+                    self.stalled.push((i, Packet { payload, ..evicted.packet.clone() }));
+                }
+            }
+        }
+    }
+
+    /// Keeps a sequence header or metadata. Returns whether it is new.
+    fn keep_header(&mut self, packet: &Packet) -> bool {
+        let slot = match packet.kind {
+            Kind::Data => &mut self.headers.metadata,
+            Kind::Video if packet.header => &mut self.headers.video,
+            Kind::Audio if packet.header => &mut self.headers.audio,
+            Kind::Audio | Kind::Video => return true,
+        };
+        let changed = slot.as_ref().is_none_or(|old| old.payload != packet.payload);
+        // A copy: a header is kept for as long as the stream, it must not pin a block.
+        let payload = Bytes::copy_from_slice(&packet.payload);
+        *slot = Some(Packet { payload, ..packet.clone() });
+        if changed {
+            self.headers.generation += 1;
+            if packet.kind == Kind::Video {
+                // The cached frames belong to the old header.
+                self.ring.forget_key();
+            }
+        }
+        changed
+    }
+}
+
+/// The right to send into a source, one at a time. Dropping it unpublishes.
+pub struct Publisher {
+    source: Rc<Source>,
+    epoch: u32,
+    sinks: Vec<Box<dyn Sink>>,
+    mix: Mix,
+    /// Payload bytes that players do not see yet.
+    pending: usize,
+    /// When the oldest of them came, in milliseconds of the owner's clock.
+    pending_since: Option<u64>,
+    /// Packets of an unknown codec or frame type, which were left out.
+    dropped: u64,
+}
+
+impl Publisher {
+    pub(super) fn start(source: Rc<Source>, id: u32) -> Self {
+        let epoch = {
+            let mut state = source.state();
+            state.publisher = Some(id);
+            state.epoch = state.epoch.wrapping_add(1);
+            let generation = state.headers.generation.wrapping_add(1);
+            state.headers = Headers { generation, ..Headers::default() };
+            state.ring.forget_key();
+            state.epoch
+        };
+        Self {
+            source,
+            epoch,
+            sinks: Vec::new(),
+            mix: Mix::default(),
+            pending: 0,
+            pending_since: None,
+            dropped: 0,
+        }
+    }
+
+    /// The stream.
+    pub fn source(&self) -> &Rc<Source> {
+        &self.source
+    }
+
+    /// Adds a receiver; it sees what comes from now on.
+    pub fn attach(&mut self, sink: Box<dyn Sink>) {
+        self.sinks.push(sink);
+    }
+
+    /// Packets left out because their codec or frame type is unknown.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether somebody took the stream over.
+    pub fn is_stale(&self) -> bool {
+        self.source.peek().epoch != self.epoch
+    }
+
+    /// One packet of the stream, at `now` milliseconds of the owner's clock. Players see it after
+    /// the next [`flush`](Self::flush). Fails when a sink's policy is to end the stream.
+    pub fn push(&mut self, packet: Packet, now: u64) -> Result<(), SinkError> {
+        if !classify(packet.kind, &packet.payload).acceptable {
+            if self.dropped == 0 {
+                log::warn!("drop {:?} of unknown codec or frame type", packet.kind);
+            }
+            self.dropped += 1;
+            return Ok(());
+        }
+        if !self.source.peek().settings.mix_correct {
+            self.drain(now)?;
+            return self.deliver(packet, now);
+        }
+        self.mix.push(packet);
+        while let Some(packet) = self.mix.due() {
+            self.deliver(packet, now)?;
+        }
+        Ok(())
+    }
+
+    /// Metadata: sinks get it as it came, players as the server shows it.
+    pub fn push_metadata(
+        &mut self,
+        received: &Packet,
+        shown: Packet,
+        now: u64,
+    ) -> Result<(), SinkError> {
+        self.feed_sinks(received)?;
+        self.append(shown, now);
+        Ok(())
+    }
+
+    /// When the packets that players do not see yet are due, in milliseconds of the owner's
+    /// clock. `auto` is the interval of streams that follow the load.
+    pub fn due(&self, auto: u32) -> Option<u64> {
+        let since = self.pending_since?;
+        let interval = match self.source.peek().settings.merge {
+            Merge::Every(ms) => ms,
+            Merge::Auto => auto,
+        };
+        Some(if self.pending >= MERGE_BYTES { since } else { since + u64::from(interval) })
+    }
+
+    /// Shows players all that was pushed, and wakes them.
+    pub fn flush(&mut self) {
+        self.pending = 0;
+        self.pending_since = None;
+        let mut state = self.source.state();
+        state.visible = state.ring.end();
+        let slowest = state.cursors.iter().filter_map(|c| c.next).min().unwrap_or(Seq::MAX);
+        if !state.settings.gop_cache {
+            state.ring.forget_key();
+        }
+        state.ring.trim(slowest);
+        for cursor in &mut state.cursors {
+            if let Some(waker) = cursor.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Delivers what `mix_correct` still holds back.
+    fn drain(&mut self, now: u64) -> Result<(), SinkError> {
+        while let Some(packet) = self.mix.pop() {
+            self.deliver(packet, now)?;
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, packet: Packet, now: u64) -> Result<(), SinkError> {
+        self.feed_sinks(&packet)?;
+        self.append(packet, now);
+        Ok(())
+    }
+
+    fn feed_sinks(&mut self, packet: &Packet) -> Result<(), SinkError> {
+        let mut failed = None;
+        self.sinks.retain_mut(|sink| match sink.on_packet(packet) {
+            Ok(()) => true,
+            Err(error) => {
+                log::warn!("{} failed, policy {error:?}", sink.service());
+                if error == SinkError::Disconnect {
+                    failed = Some(error);
+                }
+                false
+            }
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn append(&mut self, packet: Packet, now: u64) {
+        let mut state = self.source.state();
+        if state.epoch != self.epoch {
+            return;
+        }
+        let later_metadata = packet.kind == Kind::Data && state.headers.metadata.is_some();
+        let new = state.keep_header(&packet);
+        if state.settings.reduce_headers && (!new || later_metadata) {
+            return;
+        }
+        self.pending += packet.payload.len();
+        self.pending_since.get_or_insert(now);
+        if state.ring.push(packet) {
+            log::info!("clear gop cache for guess pure audio overflow");
+        }
+        state.evict();
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        // A sink that fails now has nothing left to end.
+        let _ = self.drain(0);
+        self.flush();
+        for sink in &mut self.sinks {
+            sink.on_unpublish();
+        }
+        let mut state = self.source.state();
+        if state.epoch == self.epoch {
+            state.publisher = None;
+            state.ring.forget_key();
+        }
+        drop(state);
+        self.source.retire();
+    }
+}

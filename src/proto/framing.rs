@@ -1,0 +1,228 @@
+//! How packets are wrapped for the wire, many at a time.
+//!
+//! Players of a stream differ in their timestamps only, and most of them stand at the same packet.
+//! So a run of packets is laid out once, in one [`Image`], headers and payload as they go on the
+//! wire; each player writes its own timestamps into it and sends it with one `write` of one slice.
+//! Against a list of slices per player that saves the kernel's walk over two entries a message;
+//! what it costs is one copy of the payload per run, whatever the number of players.
+
+use crate::limits::{IMAGE_BYTES, IMAGE_PACKETS};
+use crate::media::{Kind, Packet};
+
+/// The wire form of packets for one kind of player.
+pub trait Framing: Copy {
+    /// A number that only framings with the same wire form share.
+    fn id(&self) -> u32;
+
+    /// Whether a packet at `time` needs the longer header of late timestamps.
+    fn wide(&self, time: u32) -> bool;
+
+    /// Appends the wire form of `packet`, with any timestamp.
+    fn append(&self, out: &mut Vec<u8>, packet: &Packet, wide: bool);
+
+    /// Writes `time` into `message`, which [`append`](Self::append) wrote with the same `wide`.
+    fn stamp(&self, message: &mut [u8], time: u32, wide: bool);
+}
+
+/// One packet of an image.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Where the packet begins in the image.
+    pub start: usize,
+    /// Where it ends.
+    pub end: usize,
+    /// Its kind.
+    pub kind: Kind,
+    /// The source's time of it.
+    pub dts: u32,
+    /// Its place in the ring.
+    pub seq: u64,
+}
+
+/// A run of packets as they go on the wire. Allocated once a thread; cleared, not freed.
+#[derive(Debug, Default)]
+pub struct Image {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl Image {
+    /// Empties it. Memory that one long message took is given back.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(2 * IMAGE_BYTES);
+        self.spans.clear();
+    }
+
+    /// Whether another packet may join: under [`IMAGE_BYTES`] and [`IMAGE_PACKETS`].
+    pub fn has_room(&self) -> bool {
+        self.bytes.len() < IMAGE_BYTES && self.spans.len() < IMAGE_PACKETS
+    }
+
+    /// Adds a packet at its place.
+    pub fn push<F: Framing>(&mut self, framing: &F, packet: &Packet, seq: u64, wide: bool) {
+        let start = self.bytes.len();
+        framing.append(&mut self.bytes, packet, wide);
+        let end = self.bytes.len();
+        self.spans.push(Span { start, end, kind: packet.kind, dts: packet.dts, seq });
+    }
+
+    /// The packets in it.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// Gives every packet its time, `time` being called once for each, in order. Returns the
+    /// bytes up to the first packet whose time needs a header of the other width.
+    pub fn stamp<F: Framing>(
+        &mut self,
+        framing: &F,
+        wide: bool,
+        mut time: impl FnMut(&Span) -> u32,
+    ) -> &[u8] {
+        let mut end = 0;
+        for span in &self.spans {
+            let time = time(span);
+            if framing.wide(time) != wide {
+                break;
+            }
+            if let Some(message) = self.bytes.get_mut(span.start..span.end) {
+                framing.stamp(message, time, wide);
+            }
+            end = span.end;
+        }
+        self.bytes.get(..end).unwrap_or_default()
+    }
+}
+
+/// RTMP chunks (RTMP 1.0 §5.3): a message is one chunk of type 0 and as many of type 3 as it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rtmp {
+    /// The chunk size that we announced to the peer, 128 or more.
+    pub chunk_size: u32,
+}
+
+/// Chunk basic header and message header of type 0.
+const HEAD: usize = 12;
+/// Where the timestamp stands in it.
+const TIME_AT: usize = 1;
+/// A timestamp that does not fit three bytes is sent in four more, in every chunk.
+const WIDE: u32 = 0xff_ffff;
+/// The message stream that createStream gave to the player.
+const STREAM_ID: u32 = 1;
+
+impl Rtmp {
+    fn csid(kind: Kind) -> u8 {
+        match kind {
+            Kind::Data => 4,
+            Kind::Video => 6,
+            Kind::Audio => 7,
+        }
+    }
+}
+
+impl Framing for Rtmp {
+    fn id(&self) -> u32 {
+        self.chunk_size
+    }
+
+    fn wide(&self, time: u32) -> bool {
+        time >= WIDE
+    }
+
+    fn append(&self, out: &mut Vec<u8>, packet: &Packet, wide: bool) {
+        let csid = Self::csid(packet.kind);
+        let length = (packet.payload.len() as u32).to_be_bytes();
+        out.extend_from_slice(&[csid, 0xff, 0xff, 0xff, length[1], length[2], length[3]]);
+        out.push(packet.kind.type_id());
+        out.extend_from_slice(&STREAM_ID.to_le_bytes());
+        for (i, chunk) in packet.payload.chunks(self.chunk_size as usize).enumerate() {
+            if i > 0 {
+                out.push(0xc0 | csid);
+            }
+            if wide {
+                out.extend_from_slice(&[0; 4]);
+            }
+            out.extend_from_slice(chunk);
+        }
+    }
+
+    fn stamp(&self, message: &mut [u8], time: u32, wide: bool) {
+        let time = time.to_be_bytes();
+        if !wide {
+            if let Some(field) = message.get_mut(TIME_AT..TIME_AT + 3) {
+                field.copy_from_slice(&time[1..]);
+            }
+            return;
+        }
+        let mut at = HEAD;
+        while let Some(field) = message.get_mut(at..at + 4) {
+            field.copy_from_slice(&time);
+            at += 4 + self.chunk_size as usize + 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn packet(len: usize) -> Packet {
+        let payload: Vec<u8> = (0..len).map(|i| i as u8 | 1).collect();
+        Packet::new(Kind::Video, 0, Bytes::from(payload))
+    }
+
+    fn wire(chunk_size: u32, len: usize, time: u32) -> Vec<u8> {
+        let framing = Rtmp { chunk_size };
+        let wide = framing.wide(time);
+        let mut image = Image::default();
+        image.push(&framing, &packet(len), 0, wide);
+        image.stamp(&framing, wide, |_| time).to_vec()
+    }
+
+    #[test]
+    fn a_message_is_laid_out_as_the_standard_says() {
+        assert_eq!(
+            wire(128, 3, 0x010203),
+            [6, 1, 2, 3, 0, 0, 3, 9, 1, 0, 0, 0, 1, 1, 3],
+            "one chunk"
+        );
+        let two = wire(128, 130, 0x010203);
+        assert_eq!(two.len(), 12 + 128 + 1 + 2);
+        assert_eq!(two[12 + 128], 0xc6, "type 3");
+        let late = wire(128, 130, 0x0102_0304);
+        assert_eq!(late[..4], [6, 0xff, 0xff, 0xff]);
+        assert_eq!(late[12..16], [1, 2, 3, 4]);
+        assert_eq!(late[16 + 128..16 + 128 + 5], [0xc6, 1, 2, 3, 4], "repeated on type 3");
+        assert_eq!(late.len(), 16 + 128 + 5 + 2);
+        assert_eq!(wire(128, 256, 1).len(), 12 + 256 + 1, "no empty chunk at the end");
+    }
+
+    #[test]
+    fn an_image_stops_where_the_header_changes_its_width() {
+        let framing = Rtmp { chunk_size: 60_000 };
+        let mut image = Image::default();
+        for seq in 0..3 {
+            image.push(&framing, &packet(10), seq, false);
+        }
+        let times = [0xff_fffd, 0xff_fffe, 0xff_ffff];
+        let sent = image.stamp(&framing, false, |span| times[span.seq as usize]).len();
+        assert_eq!(sent, 2 * (12 + 10));
+    }
+
+    #[test]
+    fn an_image_has_room_up_to_its_bounds() {
+        let framing = Rtmp { chunk_size: 60_000 };
+        let mut image = Image::default();
+        let mut count = 0;
+        while image.has_room() {
+            image.push(&framing, &packet(10), count, false);
+            count += 1;
+        }
+        assert_eq!(count as usize, IMAGE_PACKETS);
+        image.clear();
+        image.push(&framing, &packet(IMAGE_BYTES), 0, false);
+        assert!(!image.has_room());
+    }
+}
