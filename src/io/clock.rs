@@ -1,0 +1,16 @@
+//! The monotonic clock that all timing uses. Wall time is only for names and log lines.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Milliseconds since the process first asked.
+pub fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let elapsed = START.get_or_init(Instant::now).elapsed();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The [`now`] that `duration` from now will be.
+pub fn after(duration: Duration) -> u64 {
+    now().saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}

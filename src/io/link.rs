@@ -1,0 +1,253 @@
+//! The one loop that moves bytes between a socket and a machine.
+
+use crate::hub::session::{Kick, Session};
+use crate::io::run::within;
+use crate::limits::READ_BUF;
+use crate::proto::Machine;
+use smol::Async;
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Reads in one poll; a peer that sends without end lets the others have their turn then.
+const READS_A_POLL: usize = 4;
+/// For the last bytes to reach a peer that is refused.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes that a peer that is refused may still send before it is cut off.
+const LINGER_BYTES: usize = 256 * 1024;
+
+thread_local! {
+    /// All reads of the thread go through this buffer, so that a connection on which nothing
+    /// arrives owns none.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUF]);
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub enum End<E> {
+    /// The peer closed it.
+    Closed,
+    /// The socket failed.
+    Io(io::Error),
+    /// The peer broke the protocol.
+    Protocol(E),
+    /// Somebody on our side ended it.
+    Kicked(Kick),
+}
+
+impl<E: fmt::Display> fmt::Display for End<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("client disconnect peer"),
+            Self::Io(e) => write!(f, "client disconnect peer, {e}"),
+            Self::Protocol(e) => write!(f, "{e}"),
+            Self::Kicked(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+/// A socket, the machine that speaks on it, and the session that others know it by.
+pub struct Link<M> {
+    sock: Async<TcpStream>,
+    /// The protocol.
+    pub machine: M,
+    session: Rc<Session>,
+    /// What was read and not yet taken by the machine; at most one read.
+    rest: Vec<u8>,
+    received: u64,
+    sent: u64,
+    last_read: usize,
+}
+
+impl<M: Machine> Link<M> {
+    /// A link over a connected socket.
+    pub fn new(sock: Async<TcpStream>, machine: M, session: Rc<Session>) -> Self {
+        let (received, sent) = (0, 0);
+        Self { sock, machine, session, rest: Vec::new(), received, sent, last_read: 0 }
+    }
+
+    /// The socket, for its options.
+    pub fn socket(&self) -> &TcpStream {
+        self.sock.get_ref()
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Rc<Session> {
+        &self.session
+    }
+
+    /// Bytes received and sent so far.
+    pub fn traffic(&self) -> (u64, u64) {
+        (self.received, self.sent)
+    }
+
+    /// Bytes that the last read brought.
+    pub fn last_read(&self) -> usize {
+        self.last_read
+    }
+
+    /// The next event. Replies are sent as they come up.
+    pub async fn next(&mut self) -> Result<M::Event, End<M::Error>> {
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(end)) = self.poll_flush(cx) {
+                return Poll::Ready(Err(end));
+            }
+            let event = self.poll_read(cx, |_, event| ControlFlow::Break(event));
+            if event.is_pending()
+                && let Poll::Ready(Err(end)) = self.poll_flush(cx)
+            {
+                return Poll::Ready(Err(end));
+            }
+            event
+        })
+        .await
+    }
+
+    /// Sends all that the machine has for the peer.
+    pub async fn flush(&mut self) -> Result<(), End<M::Error>> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Sends what the machine has for the peer; ready when nothing is left.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End<M::Error>>> {
+        loop {
+            let bytes = self.machine.send_buf();
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            match self.sock.get_ref().write(bytes) {
+                Ok(0) => return Poll::Ready(Err(End::Closed)),
+                Ok(n) => {
+                    self.machine.send_done(n);
+                    self.sent += n as u64;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => match self.sock.poll_writable(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(End::Io(e))),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Err(e) => return Poll::Ready(Err(End::Io(e))),
+            }
+        }
+    }
+
+    /// Reads, and hands every event to `handle` until it breaks. Never ready without an event
+    /// that broke, or an end.
+    pub fn poll_read<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut handle: impl FnMut(&mut M, M::Event) -> ControlFlow<B>,
+    ) -> Poll<Result<B, End<M::Error>>> {
+        self.session.set_waker(cx.waker());
+        if let Some(why) = self.session.kicked() {
+            return Poll::Ready(Err(End::Kicked(why)));
+        }
+        if !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            if let Some(result) = self.feed(&rest, &mut handle) {
+                return Poll::Ready(result);
+            }
+        }
+        for _ in 0..READS_A_POLL {
+            let read = SCRATCH.with_borrow_mut(|scratch| match self.sock.get_ref().read(scratch) {
+                Ok(0) => Some(Poll::Ready(Err(End::Closed))),
+                Ok(n) => {
+                    self.received += n as u64;
+                    self.last_read = n;
+                    let input = scratch.get(..n).unwrap_or_default();
+                    self.feed(input, &mut handle).map(Poll::Ready)
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => None,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => Some(Poll::Pending),
+                Err(e) => Some(Poll::Ready(Err(End::Io(e)))),
+            });
+            match read {
+                Some(Poll::Pending) => match self.sock.poll_readable(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(End::Io(e))),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Some(result) => return result,
+                None if self.last_read < READ_BUF => match self.sock.poll_readable(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(End::Io(e))),
+                    Poll::Pending => return Poll::Pending,
+                },
+                None => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One write of payload that the machine does not have, between its own messages. 0 means
+    /// that the socket takes nothing; the task is woken when it does.
+    pub fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.sock.get_ref().write(bytes) {
+                Ok(n) => {
+                    self.sent += n as u64;
+                    return Ok(n);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => match self.sock.poll_writable(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(e)) => return Err(e),
+                    Poll::Pending => return Ok(0),
+                },
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Sends what is left, says that nothing more comes, and waits a moment for the peer to read
+    /// it: a socket that is closed while the peer still sends throws the last reply away.
+    pub async fn close(mut self) {
+        within(LINGER, async {
+            if self.flush().await.is_err() {
+                return;
+            }
+            let _ = self.socket().shutdown(Shutdown::Write);
+            let mut taken = 0;
+            while taken < LINGER_BYTES {
+                let read = self.sock.readable().await.and_then(|()| {
+                    SCRATCH.with_borrow_mut(|scratch| self.sock.get_ref().read(scratch))
+                });
+                match read {
+                    Ok(0) => return,
+                    Ok(n) => taken += n,
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                    Err(_) => return,
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Gives `input` to the machine; what stands behind an event that breaks is kept.
+    fn feed<B>(
+        &mut self,
+        mut input: &[u8],
+        handle: &mut impl FnMut(&mut M, M::Event) -> ControlFlow<B>,
+    ) -> Option<Result<B, End<M::Error>>> {
+        loop {
+            match self.machine.receive(&mut input) {
+                Ok(None) => return None,
+                Ok(Some(event)) => {
+                    if let ControlFlow::Break(value) = handle(&mut self.machine, event) {
+                        self.rest = input.to_vec();
+                        return Some(Ok(value));
+                    }
+                }
+                Err(e) => return Some(Err(End::Protocol(e))),
+            }
+        }
+    }
+}

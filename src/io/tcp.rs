@@ -1,0 +1,64 @@
+//! Listening and the options of sockets.
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use smol::Async;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 512;
+
+/// Where to listen. No address: all, IPv6 and IPv4 on one socket where the machine has IPv6.
+pub fn listen(address: Option<IpAddr>, port: u16) -> io::Result<Async<TcpListener>> {
+    match address {
+        Some(address) => bind(SocketAddr::new(address, port)),
+        None => match bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
+            Err(e) if no_ipv6(&e) => bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)),
+            result => result,
+        },
+    }
+}
+
+fn no_ipv6(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error();
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|e| Some(e.raw_os_error()) == errno)
+}
+
+fn bind(address: SocketAddr) -> io::Result<Async<TcpListener>> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Async::new_nonblocking(TcpListener::from(socket))
+}
+
+/// What every accepted connection gets: a dead peer is found by the kernel's probes.
+pub fn accepted(socket: &TcpStream) -> io::Result<()> {
+    Ok(sockopt::set_socket_keepalive(socket, true)?)
+}
+
+/// `TCP_NODELAY`.
+pub fn set_nodelay(socket: &TcpStream, on: bool) -> io::Result<()> {
+    socket.set_nodelay(on)
+}
+
+/// `SO_SNDBUF`, in bytes before the kernel doubles them.
+pub fn set_send_buffer(socket: &TcpStream, bytes: usize) -> io::Result<()> {
+    Ok(sockopt::set_socket_send_buffer_size(socket, bytes)?)
+}
+
+/// `SO_RCVBUF`, in bytes before the kernel doubles them.
+pub fn set_receive_buffer(socket: &TcpStream, bytes: usize) -> io::Result<()> {
+    Ok(sockopt::set_socket_recv_buffer_size(socket, bytes)?)
+}
+
+/// An address as people write it: an IPv4 peer of a dual-stack socket is that IPv4 address.
+pub fn plain(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
