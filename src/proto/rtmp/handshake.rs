@@ -34,11 +34,7 @@ impl ServerHandshake {
     /// Takes bytes from the front of `input`, not one beyond the handshake. Appends S0 S1 S2 (3073
     /// bytes) to `out` when C1 is there, and returns how it went once C2 is in. `None` means that
     /// all of the input was taken. Fails with [`Error::PlainRequired`] at the very first byte.
-    pub fn receive(
-        &mut self,
-        input: &mut &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Option<Form>, Error> {
+    pub fn receive(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<Option<Form>, Error> {
         let time = self.time;
         self.step.receive(input, Error::PlainRequired, |c1| {
             out.reserve(1 + 2 * PACKET);
@@ -85,11 +81,7 @@ impl ClientHandshake {
     /// to `out` when S1 is there, and returns how it went once S2 is in: complex only if the server
     /// knows it too. `None` means that all of the input was taken. Fails with
     /// [`Error::Handshake`] at the very first byte.
-    pub fn receive(
-        &mut self,
-        input: &mut &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Option<Form>, Error> {
+    pub fn receive(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<Option<Form>, Error> {
         let form = self.form;
         self.step.receive(input, Error::Handshake, |s1| {
             if form == Form::Complex && handshake_digest::finish(s1, out) {
@@ -132,23 +124,19 @@ impl Step {
         answer: impl FnOnce(&Packet) -> Form,
     ) -> Result<Option<Form>, Error> {
         if let Self::First(gathered) = self {
-            let Some(&version) = gathered.first().or(input.first()) else {
+            let Some(&version) = gathered.first().or_else(|| input.first()) else {
                 return Ok(None);
             };
             if version != VERSION {
                 return Err(wrong_version(version));
             }
-            if gathered.is_empty() && input.len() <= PACKET {
-                gathered.reserve_exact(1 + PACKET);
-            }
-            let form = if gathered.is_empty() && input.len() > PACKET {
-                let (first, rest) = input.split_at(1 + PACKET);
-                *input = rest;
-                first_packet(first).map(answer)
+            let missing = (1 + PACKET).saturating_sub(gathered.len());
+            let (more, rest) = input.split_at(missing.min(input.len()));
+            *input = rest;
+            let form = if more.len() > PACKET {
+                first_packet(more).map(answer)
             } else {
-                let missing = (1 + PACKET).saturating_sub(gathered.len());
-                let (more, rest) = input.split_at(missing.min(input.len()));
-                *input = rest;
+                gathered.reserve_exact(missing);
                 gathered.extend_from_slice(more);
                 first_packet(gathered).map(answer)
             };
