@@ -1,4 +1,5 @@
 //! runnel
 
+pub mod codec;
 pub mod limits;
 pub mod media;
