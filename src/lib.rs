@@ -1,5 +1,7 @@
 //! runnel
 
 pub mod codec;
+pub mod format;
 pub mod limits;
 pub mod media;
+pub mod service;
