@@ -1,7 +1,10 @@
 //! runnel
 
+pub mod codec;
+pub mod format;
 pub mod hub;
 pub mod io;
 pub mod limits;
 pub mod media;
 pub mod proto;
+pub mod service;
