@@ -1,2 +1,59 @@
-//! runnel
-fn main() {}
+//! The server's process: arguments, log, exit status.
+
+use runnel::config;
+use runnel::io::log as tank;
+use runnel::server::options::{Action, HELP, Options};
+use runnel::server::{self, StartError, banner};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args_os().skip(1)) {
+        Ok(options) => options,
+        Err(text) => {
+            eprintln!("runnel: {text}\n\n{HELP}");
+            return ExitCode::from(0xff);
+        }
+    };
+    match options.action {
+        Action::Version => {
+            eprintln!("{}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Action::Help => {
+            print!("{}\n\n{HELP}", banner::version());
+            return ExitCode::SUCCESS;
+        }
+        Action::Reference => {
+            print!("{}", config::reference());
+            return ExitCode::SUCCESS;
+        }
+        Action::Run | Action::Test | Action::Limits => {}
+    }
+    tank::start();
+    let result = start(&options);
+    let status = match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            log::error!("{}. ret={}", e.text, e.code);
+            ExitCode::from(e.status())
+        }
+    };
+    tank::flush();
+    status
+}
+
+fn start(options: &Options) -> Result<(), StartError> {
+    let config = server::load(options)?;
+    match options.action {
+        Action::Test => {
+            server::check(&config)?;
+            log::info!("config file is ok");
+            Ok(())
+        }
+        Action::Limits => {
+            print!("{}", banner::limits(&config));
+            Ok(())
+        }
+        _ => server::run(options, config),
+    }
+}

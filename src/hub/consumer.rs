@@ -47,6 +47,9 @@ pub struct Consumer {
     waiting_since: Option<u32>,
     paused: bool,
     skipped: u64,
+    /// The source's time of the last packet sent, and milliseconds of the stream sent so far.
+    last_dts: Option<u32>,
+    played: u32,
 }
 
 impl Consumer {
@@ -67,6 +70,8 @@ impl Consumer {
             waiting_since: None,
             paused: false,
             skipped: 0,
+            last_dts: None,
+            played: 0,
         };
         consumer.start();
         consumer
@@ -80,6 +85,11 @@ impl Consumer {
     /// Packets that it was too slow for.
     pub fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// Milliseconds of the stream that were sent.
+    pub fn played(&self) -> u32 {
+        self.played
     }
 
     /// Whether the last packet was sent to its end, so that other messages may follow.
@@ -258,6 +268,11 @@ impl Consumer {
                 break;
             }
             self.jitter.correct(span.kind, span.dts);
+            if span.kind != Kind::Data {
+                let step = self.last_dts.map_or(0, |last| difference(span.dts, last));
+                self.played = self.played.saturating_add_signed(step);
+                self.last_dts = Some(span.dts);
+            }
             self.next = span.seq + 1;
             packets += 1;
         }

@@ -3,12 +3,68 @@
 
 use bytes::Bytes;
 
-use crate::{
-    format::flv::Tag,
-    media::{Kind, Packet, time},
+use crate::context::{Context, settings};
+use crate::format::flv::Tag;
+use crate::hub::StreamKey;
+use crate::io::run::sleep;
+use crate::io::{clock, log};
+use crate::media::{Kind, Packet, time};
+use crate::service::{SERVICES, Service};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Publishes [`Loop`] as [`STREAM`] of the app `live` when the command line asks for it.
+pub const SERVICE: Service = Service {
+    start: |cx| {
+        if cx.demo {
+            let context = cx.clone();
+            cx.spawner.spawn(log::traced(log::next_id(), publish(context)));
+        }
+    },
+    ..Service::new("demo")
 };
 
-// The task that publishes `Loop` at the pace of its timestamps belongs here.
+/// The name under which the test stream can be played.
+pub const STREAM: &str = "demo";
+
+/// Runs until the process ends.
+async fn publish(cx: Rc<Context>) {
+    let config = cx.config();
+    let Some(vhost) = config.vhost("__defaultVhost__") else {
+        ::log::error!("the test stream needs a vhost __defaultVhost__");
+        return;
+    };
+    let key = StreamKey::new(&vhost.name, "live", STREAM);
+    let mut publisher = match cx.hub.publish(&key, settings(vhost), log::id(), false) {
+        Ok(publisher) => publisher,
+        Err(refused) => {
+            ::log::error!("test stream: {refused}");
+            return;
+        }
+    };
+    for service in SERVICES {
+        if let Some(sink) = (service.attach)(&key, vhost) {
+            publisher.attach(sink);
+        }
+    }
+    ::log::info!("test stream is published as {key}");
+    let start = clock::now();
+    let mut sent: u64 = 0;
+    let mut last = 0;
+    for packet in Loop::new() {
+        // Timestamps wrap, the clock does not.
+        sent += u64::from(time::difference(packet.dts, last).unsigned_abs());
+        last = packet.dts;
+        let wait = (start + sent).saturating_sub(clock::now());
+        if wait > 0 {
+            publisher.flush();
+            sleep(Duration::from_millis(wait)).await;
+        }
+        if publisher.push(packet, clock::now()).is_err() {
+            return;
+        }
+    }
+}
 
 /// The embedded stream: one round of [`ROUND`] milliseconds.
 static FLV: &[u8] = include_bytes!("loop.flv");

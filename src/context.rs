@@ -1,0 +1,95 @@
+//! What services and the server share: the one thing that is handed around.
+
+use crate::config::{Config, MergedWrite, TimeJitter, Vhost};
+use crate::hub::session::Registry;
+use crate::hub::{Hub, Merge, Settings};
+use crate::io::load::Load;
+use crate::io::run::Spawner;
+use crate::io::stage::Stages;
+use crate::media::arena::Pool;
+use crate::media::time::Algorithm;
+use crate::{io::clock, limits};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Everything that lives as long as the process.
+#[derive(Debug)]
+pub struct Context {
+    /// The streams.
+    pub hub: Hub,
+    /// The connections.
+    pub sessions: Rc<Registry>,
+    /// How busy the thread is.
+    pub load: Load,
+    /// The periodic log lines.
+    pub stages: Stages,
+    /// Starts tasks.
+    pub spawner: Spawner,
+    /// Publish the built-in test stream.
+    pub demo: bool,
+    /// When the process started, by the monotonic clock.
+    pub started: u64,
+    config: RefCell<Rc<Config>>,
+}
+
+impl Context {
+    /// A server without streams and connections.
+    pub fn new(config: Config, demo: bool, spawner: Spawner) -> Rc<Self> {
+        Rc::new(Self {
+            hub: Hub::new(Pool::new(limits::MEDIA_POOL)),
+            sessions: Rc::default(),
+            load: Load::default(),
+            stages: Stages::new(config.pithy_print_ms.0),
+            spawner,
+            demo,
+            started: clock::now(),
+            config: RefCell::new(Rc::new(config)),
+        })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Rc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// The merge interval of streams with `settings`, in milliseconds.
+    pub fn merge_ms(&self, settings: &Settings) -> u32 {
+        match settings.merge {
+            Merge::Auto => self.hub.auto_merge(),
+            Merge::Every(ms) => ms,
+        }
+    }
+
+    /// Connections that are allowed: `max_connections`, and no more than the board's.
+    pub fn max_clients(&self) -> usize {
+        self.config.borrow().max_connections.min(limits::MAX_CLIENTS)
+    }
+}
+
+/// What a vhost says of its streams.
+pub fn settings(vhost: &Vhost) -> Settings {
+    let play = &vhost.play;
+    Settings {
+        gop_cache: play.gop_cache,
+        queue_ms: milliseconds(play.queue_length.0),
+        jitter: match play.time_jitter {
+            TimeJitter::Full => Algorithm::Full,
+            TimeJitter::Zero => Algorithm::Zero,
+            TimeJitter::Off => Algorithm::Off,
+        },
+        atc: play.atc,
+        atc_auto: play.atc_auto,
+        mix_correct: play.mix_correct,
+        reduce_headers: play.reduce_sequence_header,
+        merge: match play.mw_latency {
+            _ if vhost.min_latency => Merge::Every(0),
+            MergedWrite::Auto => Merge::Auto,
+            MergedWrite::Fixed(ms) => Merge::Every(ms),
+        },
+    }
+}
+
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

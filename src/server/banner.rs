@@ -1,0 +1,117 @@
+//! The first screen: what this is, what it may use, where to publish and where to watch.
+
+use crate::config::Config;
+use crate::limits;
+use crate::server::listen::Listener;
+use crate::server::options::Options;
+use crate::service::FEATURES;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+/// The port that RTMP urls leave out.
+const RTMP_PORT: u16 = 1935;
+
+/// `runnel VERSION (board BOARD)`.
+pub fn version() -> String {
+    format!("runnel {} (board {})", env!("CARGO_PKG_VERSION"), limits::BOARD)
+}
+
+/// Prints the first screen to standard output.
+pub fn print(options: &Options, config: &Config, listeners: &[Listener]) {
+    let ports: Vec<u16> = listeners.iter().map(|l| l.address.port()).collect();
+    let local_only = listeners.iter().all(|l| l.address.ip().is_loopback());
+    let host = if local_only { None } else { lan_address() };
+    print!("{}", screen(options, config, &ports, host));
+}
+
+fn screen(options: &Options, config: &Config, ports: &[u16], host: Option<IpAddr>) -> String {
+    let clients = config.max_connections.min(limits::MAX_CLIENTS);
+    let host = host.unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let host = if host.is_ipv6() { format!("[{host}]") } else { host.to_string() };
+    let port = match ports.first() {
+        Some(&RTMP_PORT) | None => String::new(),
+        Some(port) => format!(":{port}"),
+    };
+    let app = format!("rtmp://{host}{port}/live");
+    let mut text = String::new();
+    let listens: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let file = options.config.as_ref().map_or("none, built-in defaults".into(), |path| {
+        path.display().to_string()
+    });
+    let features = if FEATURES.is_empty() { "none".into() } else { FEATURES.join(" ") };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}", version());
+    let _ = writeln!(text, "features  {features}");
+    let _ = writeln!(
+        text,
+        "memory    {} at most: {} of media, {clients} connections (--limits lists the bounds)",
+        megabytes(limits::worst_case(clients)),
+        megabytes(limits::MEDIA_POOL)
+    );
+    let _ = writeln!(text, "config    {file}");
+    let _ = writeln!(text, "listens   RTMP on {}\n", listens.join(", "));
+    let _ = writeln!(text, "Publish");
+    let _ = writeln!(text, "  OBS     server {app}   stream key livestream");
+    let _ = writeln!(text, "  ffmpeg  ffmpeg -re -i FILE -c copy -f flv {app}/livestream\n");
+    let _ = writeln!(text, "Watch");
+    let _ = writeln!(text, "  VLC     {app}/livestream");
+    let _ = writeln!(text, "  ffplay  ffplay -fflags nobuffer {app}/livestream");
+    if options.demo {
+        let _ = writeln!(text, "  demo    ffplay -fflags nobuffer {app}/demo");
+    } else if FEATURES.contains(&"demo") {
+        let _ = writeln!(text, "  no encoder at hand? --demo publishes a test picture as {app}/demo");
+    }
+    text.push('\n');
+    text
+}
+
+/// Every bound of the image with its number, and their sum.
+pub fn limits(config: &Config) -> String {
+    let clients = config.max_connections.min(limits::MAX_CLIENTS);
+    let rows: &[(&str, usize, &str)] = &[
+        ("max_streams", limits::MAX_STREAMS, "streams; one more is refused"),
+        ("max_clients", limits::MAX_CLIENTS, "connections; one more is closed at accept"),
+        ("max_connections", clients, "of them allowed by the configuration"),
+        ("media_pool", limits::MEDIA_POOL, "bytes of media; a publisher without room is dropped"),
+        ("ring_bytes", limits::RING_BYTES, "bytes a stream; the oldest packet leaves"),
+        ("ring_packets", limits::RING_PACKETS, "packets a stream; the oldest leaves"),
+        ("message_max", limits::MESSAGE_MAX, "bytes a message; a longer one ends the publisher"),
+        ("stalled_bytes", limits::STALLED_BYTES, "bytes a stream kept for stalled players"),
+        ("sndbuf", limits::SNDBUF, "bytes of kernel buffer a player, doubled by the kernel"),
+        ("control_max", limits::CONTROL_MAX, "bytes a command; a longer one ends the connection"),
+        ("control_out_max", limits::CONTROL_OUT_MAX, "bytes of replies that are not read"),
+        ("chunk_streams", limits::CHUNK_STREAMS, "chunk streams a connection"),
+        ("amf_depth", limits::AMF_DEPTH, "objects inside one another"),
+        ("amf_values", limits::AMF_VALUES, "values in a message"),
+        ("name_max", limits::NAME_MAX, "bytes of a vhost, app or stream name"),
+        ("url_max", limits::URL_MAX, "bytes of a url"),
+        ("log_queue", limits::LOG_QUEUE, "bytes of log lines that wait; more are dropped"),
+    ];
+    let mut text = version();
+    text.push('\n');
+    for (name, value, what) in rows {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<16} {value:>12}  {what}");
+    }
+    let _ = writeln!(
+        text,
+        "worst case       {:>12}  bytes in all, kernel socket buffers not counted ({} of them)",
+        limits::worst_case(clients),
+        megabytes(2 * limits::SNDBUF * clients)
+    );
+    text
+}
+
+fn megabytes(bytes: usize) -> String {
+    format!("{:.1} MB", bytes as f64 / (1 << 20) as f64)
+}
+
+/// The address that others in the network reach this machine at. Nothing is sent to find it: a
+/// datagram socket is given a peer, and asked which of our addresses it would use.
+fn lan_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // 192.0.2.0/24 is for documentation, and routed by default like any other.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_unspecified()).then_some(address)
+}

@@ -1,0 +1,121 @@
+//! Listening sockets, and the bounds on connections.
+
+use crate::config::{Config, LogTank};
+use crate::context::Context;
+use crate::io::log::{next_id, traced};
+use crate::io::{run, tcp};
+use crate::limits;
+use crate::server::{StartError, rtmp};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use smol::Async;
+use std::cell::Cell;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// After accept failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Descriptors that the process has beside its sockets: standard streams, epoll, event and timer
+/// descriptors, the two ends of the signal socket.
+const OWN_FILES: usize = 9;
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Async<TcpListener>,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// Binds every `listen` of the configuration.
+pub fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
+    let bind = |endpoint: &crate::config::Endpoint| {
+        let socket = tcp::listen(endpoint.ip, endpoint.port)
+            .map_err(|e| StartError::new(1002, refused_port(endpoint.port, &e)))?;
+        let address = socket
+            .get_ref()
+            .local_addr()
+            .map_err(|e| StartError::new(1003, format!("listen at {}: {e}", endpoint.port)))?;
+        Ok(Listener { socket, address })
+    };
+    config.listen.iter().map(bind).collect()
+}
+
+fn refused_port(port: u16, error: &io::Error) -> String {
+    let what = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program has it; stop that, or `listen` elsewhere",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
+        _ => "cannot be used",
+    };
+    format!("listen at {port}: {error}: {what}")
+}
+
+/// Makes sure that every allowed connection can have its descriptor.
+pub fn check_files(config: &Config) -> Result<(), StartError> {
+    let clients = config.max_connections.min(limits::MAX_CLIENTS);
+    if clients < config.max_connections {
+        log::warn!(
+            "max_connections {} is more than the {clients} of this board ({}), which hold",
+            config.max_connections,
+            limits::BOARD
+        );
+    }
+    let log_file = usize::from(config.srs_log_tank == LogTank::File);
+    let needed = (clients + config.listen.len() + log_file + OWN_FILES) as u64;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| needed <= current) {
+        return Ok(());
+    }
+    // The soft limit is ours to raise.
+    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+    if limit.maximum.is_none_or(|most| needed <= most) && setrlimit(Resource::Nofile, raised).is_ok()
+    {
+        return Ok(());
+    }
+    let most = limit.maximum.or(limit.current).unwrap_or_default();
+    let fit = most.saturating_sub(needed - clients as u64);
+    Err(StartError::new(
+        1023,
+        format!(
+            "max_connections {clients} needs {needed} open files, the system allows {most}: \
+             set max_connections to {fit} or less, or run `ulimit -HSn {needed}` before"
+        ),
+    ))
+}
+
+impl Listener {
+    /// Accepts until the task is dropped.
+    pub async fn serve(self, cx: Rc<Context>) {
+        log::info!("RTMP listens at {}", self.address);
+        let full = Cell::new(false);
+        loop {
+            match self.socket.accept().await {
+                Ok((socket, peer)) => {
+                    let peer = tcp::plain(peer.ip());
+                    let most = cx.max_clients();
+                    if cx.sessions.len() >= most {
+                        if !full.replace(true) {
+                            log::error!(
+                                "exceed the max connections, drop client ip={peer}, max={most} \
+                                 (max_connections, board {})",
+                                limits::BOARD
+                            );
+                        }
+                        continue;
+                    }
+                    full.set(false);
+                    if let Err(e) = tcp::accepted(socket.get_ref()) {
+                        log::warn!("socket options: {e}");
+                    }
+                    let id = next_id();
+                    cx.spawner.spawn(traced(id, rtmp::serve(socket, id, peer, cx.clone())));
+                }
+                Err(e) => {
+                    log::error!("accept: {e}");
+                    run::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The process: start, listen, serve, stop.
+
+pub mod access;
+pub mod banner;
+pub mod listen;
+pub mod options;
+mod play;
+mod publish;
+pub mod rtmp;
+mod signal;
+
+use crate::config::{self, Config};
+use crate::context::Context;
+use crate::hub::session::Kick;
+use crate::io::run::{self, Spawner, sleep};
+use crate::io::{clock, log as tank};
+use crate::service::{FEATURES, SERVICES};
+use options::Options;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How often deadlines of connections are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+/// For connections to end after SIGTERM.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Why the server does not start, and the number of the original, whose low byte is the exit
+/// status.
+#[derive(Debug)]
+pub struct StartError {
+    /// As in the original.
+    pub code: u16,
+    /// What to do about it is part of it.
+    pub text: String,
+}
+
+impl StartError {
+    fn new(code: u16, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+
+    /// The process's exit status.
+    pub fn status(&self) -> u8 {
+        self.code.to_be_bytes()[1]
+    }
+}
+
+/// The configuration that `options` name, with the notices that reading it gave already logged.
+pub fn load(options: &Options) -> Result<Config, StartError> {
+    let Some(path) = &options.config else { return Ok(Config::builtin()) };
+    let text = std::fs::read(path)
+        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
+    let loaded = config::load(&text)
+        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
+    for notice in loaded.warnings.iter().chain(&loaded.config.absent(FEATURES)) {
+        log::warn!("{}: {notice}", path.display());
+    }
+    Ok(loaded.config)
+}
+
+/// Serves until a signal ends the process.
+pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
+    listen::check_files(&config)?;
+    let listeners = listen::bind(&config)?;
+    banner::print(options, &config, &listeners);
+    run::run(|spawner| serve(options.demo, config, listeners, spawner))
+}
+
+async fn serve(
+    demo: bool,
+    config: Config,
+    listeners: Vec<listen::Listener>,
+    spawner: Spawner,
+) -> Result<(), StartError> {
+    let mut signals = signal::Signals::new()
+        .map_err(|e| StartError::new(1048, format!("signals cannot be received: {e}")))?;
+    let cx = Context::new(config, demo, spawner);
+    for listener in listeners {
+        let context = cx.clone();
+        cx.spawner.spawn(tank::traced(tank::next_id(), listener.serve(context)));
+    }
+    for service in SERVICES {
+        (service.start)(&cx);
+    }
+    let context = cx.clone();
+    cx.spawner.spawn(async move {
+        loop {
+            sleep(SWEEP).await;
+            context.sessions.sweep(clock::now());
+        }
+    });
+    signals.until_stop().await;
+    stop(&cx).await;
+    Ok(())
+}
+
+/// Ends all connections, and waits a moment for them.
+async fn stop(cx: &Rc<Context>) {
+    let until = clock::after(GRACE);
+    cx.sessions.kick_all(Kick::Shutdown);
+    while !cx.sessions.is_empty() && clock::now() < until {
+        sleep(Duration::from_millis(5)).await;
+    }
+    log::info!("server stops, {} connections were cut", cx.sessions.len());
+}

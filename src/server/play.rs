@@ -1,0 +1,104 @@
+//! A connection that plays.
+
+use crate::context::{self, Context};
+use crate::hub::Consumer;
+use crate::io::link::{End, Link};
+use crate::io::player::Player;
+use crate::io::stage::{Ending, Stage};
+use crate::io::tcp;
+use crate::limits::SNDBUF;
+use crate::proto::framing::Rtmp;
+use crate::proto::rtmp::server::{Error, Event, Server};
+use crate::server::access::{Opened, Refusal};
+use crate::server::rtmp::Outcome;
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// Sends the stream until the client closes it. `duration` is what the client asked for in
+/// milliseconds; at 0 and below there is no end.
+pub async fn serve(
+    link: &mut Link<Server>,
+    cx: &Rc<Context>,
+    opened: Opened,
+    duration: f64,
+) -> Outcome {
+    let vhost = &opened.vhost;
+    let settings = context::settings(vhost);
+    let consumer = match cx.hub.consume(&opened.key, settings) {
+        Ok(consumer) => consumer,
+        Err(refused) => return Outcome::Refused(refused.into()),
+    };
+    if let Err(e) = tcp::set_nodelay(link.socket(), vhost.tcp_nodelay)
+        .and_then(|()| tcp::set_send_buffer(link.socket(), SNDBUF))
+    {
+        log::warn!("socket options: {e}");
+    }
+    link.machine.accept_play();
+    link.session().relax();
+    announce(&consumer, link, &opened);
+
+    let framing = Rtmp { chunk_size: link.machine.out_chunk_size() as u32 };
+    let mut player = Player::new(consumer, framing, vhost.play.send_min_interval.0);
+    let stage = cx.stages.enter(Stage::Play);
+    let outcome = poll_fn(|task| {
+        let polled = player.poll(task, link, |_, consumer, event| match event {
+            Event::Pause(pause) => {
+                consumer.pause(pause);
+                ControlFlow::Continue(())
+            }
+            Event::CloseStream => ControlFlow::Break(()),
+            Event::Note(note) => {
+                log::warn!("{note}");
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        if duration > 0.0 && f64::from(player.consumer.played()) >= duration {
+            let text = format!("the {duration} ms that were asked for are over");
+            return Poll::Ready(Ok(Some(Refusal::new(2019, text))));
+        }
+        stage.tick(link.traffic(), |rates| {
+            log::info!("-> PLA {rates}, msgs={}, mw={}", player.packets(), cx.merge_ms(&settings));
+        });
+        polled.map_ok(|()| None)
+    })
+    .await;
+    stage.end(link.traffic(), Ending { packets: player.packets(), skipped: player.consumer.skipped() });
+    finish(outcome)
+}
+
+fn finish(outcome: Result<Option<Refusal>, End<Error>>) -> Outcome {
+    match outcome {
+        Ok(None) => Outcome::Again,
+        Ok(Some(over)) => Outcome::Refused(over),
+        Err(end) => Outcome::End(end),
+    }
+}
+
+fn announce(consumer: &Consumer, link: &Link<Server>, opened: &Opened) {
+    let source = consumer.source();
+    let settings = source.settings();
+    let publisher = source.publisher().map_or(-1, i64::from);
+    log::info!(
+        "source url={}, ip={}, cache={}, is_edge=0, source_id={publisher}[{publisher}]",
+        opened.key,
+        link.session().peer(),
+        u8::from(settings.gop_cache),
+    );
+    let (count, duration) = source.gop();
+    log::info!("dispatch cached gop success. count={count}, duration={duration}");
+    log::info!(
+        "create consumer, queue_size={:.2}, jitter={:?}",
+        f64::from(settings.queue_ms) / 1000.0,
+        settings.jitter
+    );
+    log::info!(
+        "start play smi={:.2}, mw={:?}, realtime={}, tcp_nodelay={}",
+        opened.vhost.play.send_min_interval.0.as_secs_f64() * 1000.0,
+        settings.merge,
+        u8::from(opened.vhost.min_latency),
+        u8::from(opened.vhost.tcp_nodelay)
+    );
+}

@@ -1,0 +1,185 @@
+//! One RTMP connection: handshake, connect, then publish or play, as often as the client likes.
+
+use crate::config::Role;
+use crate::context::Context;
+use crate::io::link::{End, Link};
+use crate::io::{clock, tcp};
+use crate::limits;
+use crate::proto::Machine as _;
+use crate::proto::rtmp::command::Connect;
+use crate::proto::rtmp::server::{ConnectReply, Error, Event, Server};
+use crate::proto::rtmp::{identity, url};
+use crate::server::access::{self, Opened, Refusal};
+use crate::server::{play, publish};
+use smol::Async;
+use std::net::{IpAddr, TcpStream};
+use std::rc::Rc;
+
+/// How serving a stream ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The client may publish or play again.
+    Again,
+    /// The connection is over.
+    End(End<Error>),
+    /// The client is refused, and told so.
+    Refused(Refusal),
+}
+
+impl From<End<Error>> for Outcome {
+    fn from(end: End<Error>) -> Self {
+        Self::End(end)
+    }
+}
+
+/// Serves one client to its end. `id` is the connection id, `peer` the client's address.
+pub async fn serve(sock: Async<TcpStream>, id: u32, peer: IpAddr, cx: Rc<Context>) {
+    log::info!("RTMP client ip={peer}");
+    let session = cx.sessions.enter(id, peer);
+    session.expect(clock::after(limits::HANDSHAKE_TIMEOUT), "handshake not finished");
+    // The time that the handshake carries is only looked at by its owner.
+    let machine = Server::new(clock::now() as u32);
+    let mut link = Link::new(sock, machine, session);
+    let outcome = converse(&mut link, &cx).await;
+    match outcome {
+        Outcome::End(end) => say_why(&link, &end),
+        Outcome::Refused(refusal) => {
+            log::warn!("client refused, {refusal}");
+            link.close().await;
+        }
+        Outcome::Again => {}
+    }
+    log::info!("client finished.");
+}
+
+/// The log's last word on a connection: `warn` when the peer is at fault, or nobody.
+fn say_why(link: &Link<Server>, end: &End<Error>) {
+    let (received, sent) = link.traffic();
+    let code = match end {
+        End::Closed | End::Io(_) => 1004,
+        End::Protocol(e) => e.code(),
+        End::Kicked(crate::hub::session::Kick::Timeout(_)) => 1011,
+        End::Kicked(_) => 9001,
+    };
+    log::warn!("{end}. ret={code}, received={received}, sent={sent}");
+}
+
+async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
+    let mut connected: Option<Box<Connect>> = None;
+    loop {
+        let event = match link.next().await {
+            Ok(event) => event,
+            Err(end) => return Outcome::End(end),
+        };
+        let outcome = match (event, connected.as_deref()) {
+            (Event::Handshake(form), _) => {
+                log::info!("{form} handshake success");
+                expect(link, limits::COMMAND_TIMEOUT, "no connect");
+                continue;
+            }
+            (Event::Connect(connect), _) => {
+                if let Err(refusal) = accept(link, cx, &connect) {
+                    link.machine.refuse_connect(&refusal.text);
+                    return Outcome::Refused(refusal);
+                }
+                expect(link, limits::COMMAND_TIMEOUT, "neither publish nor play");
+                connected = Some(connect);
+                continue;
+            }
+            (Event::Publish(request), Some(connect)) => {
+                log::info!("client identified, type={}, stream_name={}", request.style, request.name);
+                let opened = open(link, cx, connect, &request.name, Role::Publish);
+                let outcome = match opened {
+                    Ok(opened) => publish::serve(link, cx, opened).await,
+                    Err(refusal) => Outcome::Refused(refusal),
+                };
+                if let Outcome::Refused(refusal) = &outcome {
+                    link.machine.refuse("NetStream.Publish.BadName", &refusal.text);
+                }
+                expect(link, limits::REPUBLISH_TIMEOUT, "no publish after FCUnpublish");
+                outcome
+            }
+            (Event::Play(request), Some(connect)) => {
+                log::info!(
+                    "client identified, type=Play, stream_name={}, duration={:.2}",
+                    request.name,
+                    request.duration
+                );
+                let opened = open(link, cx, connect, &request.name, Role::Play);
+                let outcome = match opened {
+                    Ok(opened) => play::serve(link, cx, opened, request.duration).await,
+                    Err(refusal) => Outcome::Refused(refusal),
+                };
+                if let Outcome::Refused(refusal) = &outcome {
+                    link.machine.refuse("NetStream.Play.Failed", &refusal.text);
+                }
+                expect(link, limits::REPLAY_TIMEOUT, "no play after closeStream");
+                outcome
+            }
+            (Event::Note(note), _) => {
+                log::warn!("{note}");
+                continue;
+            }
+            _ => continue,
+        };
+        if !matches!(outcome, Outcome::Again) {
+            return outcome;
+        }
+    }
+}
+
+/// Answers connect, or says why not.
+fn accept(link: &mut Link<Server>, cx: &Context, connect: &Connect) -> Result<(), Refusal> {
+    let address = url::connection(&connect.tc_url)?;
+    log::info!(
+        "connect app, tcUrl={}, pageUrl={}, swfUrl={}, schema={}, vhost={}, port={}, app={}, args={}",
+        connect.tc_url,
+        connect.page_url,
+        connect.swf_url,
+        address.schema,
+        address.vhost,
+        address.port,
+        address.app,
+        if connect.args.is_some() { "(obj)" } else { "null" }
+    );
+    if let Some(args) = &connect.args
+        && let Some(version) = args.string("srs_version")
+    {
+        let text = |key| args.string(key).unwrap_or_default();
+        let number = |key| args.number(key).unwrap_or_default();
+        log::info!(
+            "edge-srs ip={}, version={version}, pid={}, id={}",
+            text("srs_server_ip"),
+            number("srs_pid"),
+            number("srs_id")
+        );
+    }
+    let config = cx.config();
+    let vhost = config.vhost(&address.vhost);
+    let chunk_size = vhost.map_or(config.chunk_size, |v| v.chunk_size);
+    let server_ip = link.socket().local_addr().map(|a| tcp::plain(a.ip()).to_string());
+    link.machine.accept_connect(&ConnectReply {
+        identity: &identity::RUNNEL,
+        server_ip: &server_ip.unwrap_or_default(),
+        pid: std::process::id(),
+        id: link.session().id(),
+        window: vhost.map_or(2_500_000, |v| v.out_ack_size),
+        in_window: vhost.map_or(0, |v| v.in_ack_size),
+        chunk_size,
+    });
+    Ok(())
+}
+
+fn open(
+    link: &Link<Server>,
+    cx: &Context,
+    connect: &Connect,
+    name: &str,
+    role: Role,
+) -> Result<Opened, Refusal> {
+    access::open(&cx.config(), connect, name, role, link.session().peer())
+}
+
+fn expect(link: &Link<Server>, within: std::time::Duration, what: &'static str) {
+    link.session().expect(clock::after(within), what);
+}
