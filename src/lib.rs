@@ -1,4 +1,5 @@
 //! runnel
 
+pub mod config;
 pub mod limits;
 pub mod media;

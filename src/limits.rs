@@ -64,6 +64,14 @@ pub const LOG_QUEUE: usize = 64 * 1024;
 /// The longest log line, its line end included; the rest is cut.
 pub const LOG_LINE: usize = 4096;
 
+/// The longest configuration file, in bytes; its tree takes about 30 times as much while it is
+/// read. A longer one is refused.
+pub const CONF_BYTES: usize = 1024 * 1024;
+/// Blocks inside one another in a configuration file. One more makes the file invalid.
+pub const CONF_DEPTH: usize = 64;
+/// Warnings kept from one configuration file, about 100 bytes each. The rest are not reported.
+pub const CONF_WARNINGS: usize = 100;
+
 /// From accept to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// For each step from there to publish or play.
