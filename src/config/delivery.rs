@@ -9,23 +9,23 @@ use super::{
 section! {
     /// Cuts streams into HLS.
     Hls ("hls", needs "hls") {
-        /// Whether it is done.
+        /// Whether streams are cut into HLS.
         enabled: bool = false;
         /// Seconds a segment.
         hls_fragment: Seconds [0.01..=3600] = Seconds::from_millis(10_000);
         /// Seconds in the playlist.
         hls_window: Seconds [0.01..=86400] = Seconds::from_millis(60_000);
         /// How much longer than hls_fragment the target duration is.
-        hls_td_ratio: f64 [1..=100] = 1.5;
+        hls_td_ratio: f64 [0.1..=100] = 1.5;
         /// A segment of only audio is cut at so many times hls_fragment.
-        hls_aof_ratio: f64 [1..=100] = 2.0;
+        hls_aof_ratio: f64 [0.1..=100] = 2.0;
         /// What happens to the publisher when a segment cannot be written.
         hls_on_error: HlsOnError = HlsOnError::Continue;
         /// The directory of playlists and segments.
         hls_path: String = "./objs/nginx/html".into();
-        /// The playlist, with [vhost], [app] and [stream].
+        /// The playlist, with `[vhost]`, `[app]` and `[stream]`.
         hls_m3u8_file: String = "[app]/[stream].m3u8".into();
-        /// The segments, also with [seq], [timestamp], [duration] and dates.
+        /// The segments, also with `[seq]`, `[timestamp]`, `[duration]` and dates.
         hls_ts_file: String = "[app]/[stream]-[seq].ts".into();
         /// Whether the length of segments follows the clock.
         hls_ts_floor: bool = false;
@@ -111,7 +111,7 @@ choice! {
 section! {
     /// Cuts streams into HDS.
     Hds ("hds", needs "hds"; free) {
-        /// Whether it is done.
+        /// Whether streams are cut into HDS.
         enabled: bool = false;
         /// Seconds a fragment.
         hds_fragment: Seconds [0.01..=3600] = Seconds::from_millis(10_000);
@@ -125,7 +125,7 @@ section! {
 section! {
     /// Cuts streams into MPEG-DASH.
     Dash ("dash", needs "dash") {
-        /// Whether it is done.
+        /// Whether streams are cut into MPEG-DASH.
         enabled: bool = false;
         /// Seconds a fragment.
         dash_fragment: Seconds [0.01..=3600] = Seconds::from_millis(30_000);
@@ -135,7 +135,7 @@ section! {
         dash_timeshift: Seconds [0.01..=86400] = Seconds::from_millis(300_000);
         /// The directory of manifests and fragments.
         dash_path: String = "./objs/nginx/html".into();
-        /// The manifest, with [vhost], [app] and [stream].
+        /// The manifest, with `[vhost]`, `[app]` and `[stream]`.
         dash_mpd_file: String = "[app]/[stream].mpd".into();
     }
 }
@@ -143,11 +143,11 @@ section! {
 section! {
     /// Records streams.
     Dvr ("dvr", needs "dvr") {
-        /// Whether it is done.
+        /// Whether streams are recorded.
         enabled: bool = false;
         /// One file a publish, one a dvr_duration, or always the same one.
         dvr_plan: DvrPlan = DvrPlan::Session;
-        /// The file, with [vhost], [app], [stream], [timestamp] and dates; ends with .flv.
+        /// The file, with `[vhost]`, `[app]`, `[stream]`, `[timestamp]` and dates; ends with .flv.
         dvr_path: String = "./objs/nginx/html/[app]/[stream].[timestamp].flv".into();
         /// Seconds a file, plan segment only.
         dvr_duration: Seconds [0.01..=31536000] = Seconds::from_millis(30_000);
@@ -175,7 +175,7 @@ choice! {
 section! {
     /// Serves files over HTTP under the name of this vhost.
     HttpStatic ("http_static", needs "static-files") {
-        /// Whether it is done.
+        /// Whether files are served.
         enabled: bool = false;
         /// Where they are served.
         mount: String = "[vhost]/".into();
@@ -187,7 +187,7 @@ section! {
 section! {
     /// Serves live streams over HTTP.
     HttpRemux ("http_remux", needs "remux") {
-        /// Whether it is done.
+        /// Whether live streams are served over HTTP.
         enabled: bool = false;
         /// Seconds of audio that a new player gets at once, .aac and .mp3 only.
         fast_cache: Seconds [0..=3600] = Seconds::from_millis(0);

@@ -64,7 +64,7 @@ section! {
         http_server: Rc<HttpServer> = Rc::default();
         /// Takes a stream of another protocol and publishes it.
         stream_casters as "stream_caster": Vec<Rc<StreamCaster>> = Vec::new();
-        /// A virtual host; __defaultVhost__ serves the names that no other has.
+        /// A virtual host; `__defaultVhost__` serves the names that no other has.
         vhosts as "vhost": Vec<Rc<Vhost>> = Vec::new() => "__defaultVhost__";
     }
 }
@@ -170,7 +170,7 @@ section! {
         enabled: bool = false;
         /// The protocol: MPEG-TS over UDP, RTSP, or FLV posted over HTTP.
         caster: Caster = Caster::Unset => "mpegts_over_udp";
-        /// Where to publish; [app] and [stream] are replaced for rtsp and flv.
+        /// Where to publish; `[app]` and `[stream]` are replaced for rtsp and flv.
         output: String = String::new() => "rtmp://127.0.0.1/live/livestream";
         /// The port to listen on, UDP for mpegts_over_udp, else TCP.
         listen: u16 [1..=65535] = 0 => "8935";

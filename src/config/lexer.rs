@@ -91,7 +91,7 @@ impl<'a> Lexer<'a> {
 
     fn word(&self, start: usize, line: u32) -> Result<&'a str, Error> {
         let bytes = self.text.get(start..self.at).unwrap_or_default();
-        str::from_utf8(bytes).map_err(|_| Error::new(line, "a word is not UTF-8"))
+        std::str::from_utf8(bytes).map_err(|_| Error::new(line, "a word is not UTF-8"))
     }
 
     fn mark(&mut self, token: Token<'a>) -> Token<'a> {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 section! {
     /// Tells a server of yours what clients do, and asks whether they may.
     HttpHooks ("http_hooks", needs "hooks") {
-        /// Whether it is done.
+        /// Whether your server is told and asked.
         enabled: bool = false;
         /// Asked when a client connects.
         on_connect: Vec<String> = Vec::new() => "http://127.0.0.1:8085/api/v1/clients";
@@ -27,7 +27,7 @@ section! {
         on_dvr: Vec<String> = Vec::new() => "http://127.0.0.1:8085/api/v1/dvrs";
         /// Told when an HLS segment is complete.
         on_hls: Vec<String> = Vec::new() => "http://127.0.0.1:8085/api/v1/hls";
-        /// Fetched when an HLS segment is complete, with [app], [stream] and [ts_url].
+        /// Fetched when an HLS segment is complete, with `[app]`, `[stream]` and `[ts_url]`.
         on_hls_notify: Vec<String> = Vec::new() => "http://127.0.0.1:8085/[app]/[stream]/[ts_url]";
     }
 }
@@ -35,9 +35,9 @@ section! {
 section! {
     /// Runs programs while a stream is published.
     Exec ("exec", needs "exec") {
-        /// Whether it is done.
+        /// Whether the programs are run.
         enabled: bool = false;
-        /// The program and its arguments, with [vhost], [app], [stream] and others.
+        /// The program and its arguments, with `[vhost]`, `[app]`, `[stream]` and others.
         publish: Vec<Vec<String>> = Vec::new()
             => "./objs/ffmpeg -i [url] -c copy -f flv ./objs/[stream].flv";
     }
@@ -46,7 +46,7 @@ section! {
 section! {
     /// Runs a program that publishes a file, a camera or another stream here.
     Ingest ("ingest", needs "ingest", arg id) {
-        /// Whether it is done.
+        /// Whether the program runs.
         enabled: bool = false;
         /// What is read.
         input: Rc<Input> = Rc::default();
@@ -80,7 +80,7 @@ choice! {
 section! {
     /// Runs a program that makes other qualities of a stream; for all, an app or an app/stream.
     Transcode ("transcode", needs "transcode", arg scope) {
-        /// Whether it is done.
+        /// Whether the program runs.
         enabled: bool = false;
         /// The program.
         ffmpeg: String = String::new() => "./objs/ffmpeg";
@@ -130,7 +130,7 @@ section! {
         aparams: Vec<Pair> = Vec::new() => "{ profile:a aac_low; }";
         /// The format of the output; off for not told.
         oformat: String = "flv".into();
-        /// Where to, with [vhost], [port], and for transcode [app], [stream], [param], [engine].
+        /// Where to, with `[vhost]`, `[port]`, and for transcode `[app]`, `[stream]`, `[param]`, `[engine]`.
         output: String = String::new() => "rtmp://127.0.0.1:[port]/live?vhost=[vhost]/livestream_ff";
     }
 }

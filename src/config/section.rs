@@ -156,8 +156,13 @@ pub(super) fn fill(
     if switch.and_then(|field| section.value(field.name)).is_some_and(|value| !value.used()) {
         reader.used.truncate(outside);
     } else if !block.needs.is_empty() {
-        let name = directive.written().to_owned();
-        reader.used.push(Used { needs: block.needs, name, line: directive.line });
+        // A block can be made of old names, so what switches it says more than what it is called.
+        let mode = directive.children.iter().find(|child| child.name == "mode");
+        let (name, line) = match mode {
+            Some(mode) => (format!("mode {}", mode.arg()), mode.line),
+            None => (directive.written().to_owned(), directive.line),
+        };
+        reader.used.push(Used { needs: block.needs, name, line });
     }
     Ok(())
 }

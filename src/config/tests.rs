@@ -327,7 +327,7 @@ fn what_the_image_lacks_is_named_once_with_its_line() {
             "line 2: daemon: not in this image",
             "line 3: http_api: not in this image",
             "line 6: hls: not in this image",
-            "line 8: mode: not in this image",
+            "line 8: mode remote: not in this image",
             "line 13: stream_caster flv: not in this image",
         ]
     );
@@ -335,9 +335,9 @@ fn what_the_image_lacks_is_named_once_with_its_line() {
         told(&["service", "api", "hls", "caster-rtsp", "edge"]),
         ["line 13: stream_caster flv: not in this image"]
     );
-    let quiet = super::load(b"listen 1; daemon off; vhost v { hls { hls_fragment 5; } }").unwrap();
+    let quiet = load(b"listen 1; daemon off; vhost v { hls { hls_fragment 5; } }").unwrap();
     assert_eq!(quiet.absent(&[]), []);
-    let silent = super::load(b"listen 1; vhost v {}").unwrap();
+    let silent = load(b"listen 1; vhost v {}").unwrap();
     assert_eq!(silent.absent(&[]).len(), 1, "daemon is on unless the file says off");
     assert_eq!(silent.absent(&["service"]), []);
 }
@@ -398,6 +398,22 @@ fn full_conf_is_the_reference() {
         }
     }
     assert!(text.lines().all(|line| line.len() <= 110));
+}
+
+#[test]
+fn full_conf_sets_what_it_calls_the_default() {
+    let vhost = config(FULL).vhosts[0].clone();
+    assert_eq!((*vhost.play).clone(), Play::default());
+    assert_eq!((*vhost.publish).clone(), Publish::default());
+    assert_eq!((*vhost.dvr).clone(), Dvr::default());
+    assert_eq!((*vhost.hds).clone(), Hds::default());
+    assert_eq!((*vhost.dash).clone(), Dash::default());
+    assert_eq!((*vhost.http_static).clone(), HttpStatic::default());
+    assert_eq!((*vhost.http_remux).clone(), HttpRemux::default());
+    let mut hls = (*vhost.hls).clone();
+    hls.hls_entry_prefix.clear();
+    hls.hls_key_url.clear();
+    assert_eq!(hls, Hls::default());
 }
 
 #[test]

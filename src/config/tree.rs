@@ -9,7 +9,7 @@ use crate::limits;
 /// `name arg arg;` or `name arg { children }`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Directive {
-    /// The first word; after [`modern`](super::modern) the name of today.
+    /// The first word; once old names are replaced, the name of today.
     pub(super) name: String,
     /// The name in the file, when it was another one.
     pub(super) old_name: Option<&'static str>,

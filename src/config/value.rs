@@ -182,12 +182,15 @@ fn number(word: &str, d: &Directive, field: &Field) -> Result<f64, Error> {
     let Some(number) = word.parse::<f64>().ok().filter(|n| plain && n.is_finite()) else {
         return Err(wrong(d, format!("`{word}` is not a number")));
     };
-    let (low, high) = field.range.unwrap_or((0.0, f64::from(i32::MAX)));
+    let (low, high) = field.range.unwrap_or(ANY);
     if number < low || number > high {
         return Err(wrong(d, format!("{word} is not within {low} and {high}")));
     }
     Ok(number)
 }
+
+/// The range of a number that declares none.
+const ANY: (f64, f64) = (0.0, i32::MAX as f64);
 
 fn whole<T: TryFrom<i64>>(word: &str, d: &Directive, field: &Field) -> Result<T, Error> {
     number(word, d, field)?;
@@ -276,7 +279,7 @@ impl Value for Endpoint {
 
 impl Value for Vec<Endpoint> {
     fn kind(&self) -> String {
-        "[ip:]port …".into()
+        "[ip:]port ...".into()
     }
 
     fn set(&mut self, d: &Directive, _field: &Field, reader: &mut Reader) -> Result<(), Error> {
@@ -302,7 +305,7 @@ impl Value for Vec<Endpoint> {
 
 impl Value for Vec<String> {
     fn kind(&self) -> String {
-        "text …".into()
+        "text ...".into()
     }
 
     fn set(&mut self, d: &Directive, _field: &Field, _reader: &mut Reader) -> Result<(), Error> {
@@ -323,7 +326,7 @@ impl Value for Vec<String> {
 /// Command lines, one a directive.
 impl Value for Vec<Vec<String>> {
     fn kind(&self) -> String {
-        "program argument …, repeatable".into()
+        "program argument ..., repeatable".into()
     }
 
     fn set(&mut self, d: &Directive, _field: &Field, _reader: &mut Reader) -> Result<(), Error> {
@@ -345,7 +348,7 @@ impl Value for Vec<Vec<String>> {
 
 impl Value for Vec<Pair> {
     fn kind(&self) -> String {
-        "{ name value; … }".into()
+        "{ name value; ... }".into()
     }
 
     fn set(&mut self, d: &Directive, _field: &Field, _reader: &mut Reader) -> Result<(), Error> {

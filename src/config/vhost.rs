@@ -10,7 +10,7 @@ use super::{
 use std::rc::Rc;
 
 section! {
-    /// A virtual host; __defaultVhost__ serves the names that no other has.
+    /// A virtual host; `__defaultVhost__` serves the names that no other has.
     Vhost ("vhost", arg name) {
         /// Whether it exists; one that is off is refused, not replaced by the default one.
         enabled: bool = true;
@@ -23,7 +23,7 @@ section! {
         /// The acknowledgement window to assume for a peer that sets none; 0 for none.
         in_ack_size: u32 = 0;
         /// The acknowledgement window that a client is told.
-        out_ack_size: u32 [1..=2147483647] = 2_500_000;
+        out_ack_size: u32 = 2_500_000;
         /// How players are served.
         play: Rc<Play> = Rc::default();
         /// How publishers are served.
@@ -124,7 +124,7 @@ section! {
         origin: Vec<String> = Vec::new() => "127.0.0.1:19350";
         /// Whether the origin is asked first about each client.
         token_traverse: bool = false;
-        /// The vhost at the origin; [vhost] is the one of the client.
+        /// The vhost at the origin; `[vhost]` is the one of the client.
         vhost: String = "[vhost]".into();
         /// Whether the origin is told who asks.
         debug_srs_upnode: bool = true;
@@ -148,7 +148,7 @@ choice! {
 section! {
     /// Passes every stream on to other servers.
     Forward ("forward", needs "forward"; free) {
-        /// Whether it is done.
+        /// Whether streams are passed on.
         enabled: bool = false;
         /// The servers as host or host:port.
         destination: Vec<String> = Vec::new() => "127.0.0.1:19350";
