@@ -1,13 +1,13 @@
 //! The configuration file: its grammar, and typed values for every directive.
 //!
-//! The syntax is that of SRS: `name value;` and `name value { … }`. [`load`] turns the text of a
-//! file into a [`Config`] or an [`Error`] with its line; [`reference`] prints every directive there
+//! The syntax is that of SRS: `name value;` and `name value { … }`. [`load()`] turns the text of a
+//! file into a [`Config`] or an [`Error`] with its line; [`reference()`] prints every directive there
 //! is, and is what `conf/full.conf` holds. Directives of parts that are not in this image are read
 //! and checked like all others; [`Loaded::absent`] names them.
 //!
 //! Each directive is declared once, in a `section!`: field, type, range, default, documentation.
 //! Where SRS 2 and SRS 3 spell a directive differently, sections follow SRS 3 and
-//! [`load`] accepts both.
+//! [`load()`] accepts both.
 
 mod access;
 mod delivery;

@@ -130,7 +130,7 @@ section! {
         aparams: Vec<Pair> = Vec::new() => "{ profile:a aac_low; }";
         /// The format of the output; off for not told.
         oformat: String = "flv".into();
-        /// Where to, with `[vhost]`, `[port]`, and for transcode `[app]`, `[stream]`, `[param]`, `[engine]`.
-        output: String = String::new() => "rtmp://127.0.0.1:[port]/live?vhost=[vhost]/livestream_ff";
+        /// Where to, with `[vhost]`, `[port]`; transcode: `[app]`, `[stream]`, `[param]`, `[engine]`.
+        output: String = String::new() => "rtmp://127.0.0.1:[port]/live?vhost=[vhost]/out";
     }
 }

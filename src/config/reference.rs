@@ -23,7 +23,7 @@ pub struct Description {
     pub needs: &'static str,
 }
 
-/// All directives, in the order of [`reference`]; a block comes before what is in it.
+/// All directives, in the order of [`reference()`]; a block comes before what is in it.
 pub fn fields() -> Vec<Description> {
     let mut fields = Vec::new();
     list(&mut Config::default(), "", "", &mut fields);

@@ -314,8 +314,10 @@ fn without_a_file_the_server_is_made_for_a_board() {
 
 #[test]
 fn what_the_image_lacks_is_named_once_with_its_line() {
-    let text = "listen 1;\ndaemon on;\nhttp_api { enabled on; }\nheartbeat { }\nvhost a {\n hls { enabled on; }\n\
-        dvr { enabled off; }\n mode remote; origin x;\n ingest i { }\n}\nvhost b { hls { enabled on; } }\n\
+    let text = "listen 1;\ndaemon on;\nhttp_api { enabled on; }\nheartbeat { }\nvhost a {\n\
+        hls { enabled on; }\n\
+        dvr { enabled off; }\n mode remote; origin x;\n ingest i { }\n}\n\
+        vhost b { hls { enabled on; } }\n\
         vhost c { enabled off; hds { enabled on; } }\n\
         stream_caster { enabled on; caster flv; listen 1; output x; }";
     let loaded = loaded(text);

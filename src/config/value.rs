@@ -200,7 +200,10 @@ fn whole<T: TryFrom<i64>>(word: &str, d: &Directive, field: &Field) -> Result<T,
 
 /// [`Value`] for the types with one word: kind, how to read it, how to print it.
 macro_rules! word {
-    ($ty:ty, $kind:literal, |$word:ident, $d:ident, $field:ident| $read:expr, |$it:ident| $text:expr) => {
+    (
+        $ty:ty, $kind:literal,
+        |$word:ident, $d:ident, $field:ident| $read:expr, |$it:ident| $text:expr
+    ) => {
         impl Value for $ty {
             fn kind(&self) -> String {
                 $kind.into()

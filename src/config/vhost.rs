@@ -64,7 +64,7 @@ section! {
 section! {
     /// How players are served.
     Play ("play") {
-        /// How time stamps are made to run evenly: full, only moved to start at zero, or as they come.
+        /// How time stamps are made even: full, zero (only moved to start at 0), or off.
         time_jitter: TimeJitter = TimeJitter::Full;
         /// Whether audio and video are put into the order of their time stamps.
         mix_correct: bool = false;
