@@ -71,6 +71,13 @@ pub const KEY_WAIT_MS: i32 = 30_000;
 pub const MERGE_MS: u32 = 350;
 /// Payload bytes after which a merged write starts before its interval is over.
 pub const MERGE_BYTES: usize = 64 * 1024;
+/// The longest configuration file, in bytes; its tree takes about 30 times as much while it is
+/// read. A longer one is refused.
+pub const CONF_BYTES: usize = 1024 * 1024;
+/// Blocks inside one another in a configuration file. One more makes the file invalid.
+pub const CONF_DEPTH: usize = 64;
+/// Warnings kept from one configuration file, about 100 bytes each. The rest are not reported.
+pub const CONF_WARNINGS: usize = 100;
 
 /// From accept to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,208 @@
+//! Directives outside the vhosts.
+
+use super::{
+    section::section,
+    value::{Endpoint, Millis, Seconds, choice},
+    vhost::Vhost,
+};
+use std::rc::Rc;
+
+section! {
+    /// The whole file.
+    Config ("") {
+        /// Where RTMP is listened for, at least one; a bare port is any IPv6 and IPv4 address.
+        listen: Vec<Endpoint> = Vec::new() => "1935";
+        /// Bytes of an RTMP chunk that is sent; a vhost may set its own.
+        chunk_size: u32 [128..=65536] = 60000;
+        /// RTMP and HTTP connections together; one more is closed as it comes.
+        max_connections: u32 [1..=1000000] = 1000;
+        /// Whether the server leaves the terminal.
+        daemon needs "service": bool = true => "off";
+        /// The file that holds the process id while the server runs.
+        pid needs "service": String = "./objs/srs.pid".into();
+        /// Whether the server ends when its parent process does; not together with daemon.
+        asprocess needs "service": bool = false;
+        /// The directory that the server changes to at start; what else is named is relative to it.
+        work_dir: String = "./".into();
+        /// Where the log goes.
+        log_tank as "srs_log_tank": LogTank = LogTank::File => "console";
+        /// The least important level that is logged.
+        log_level as "srs_log_level": LogLevel = LogLevel::Trace;
+        /// The log file; lines are added at its end.
+        log_file as "srs_log_file": String = "./objs/srs.log".into();
+        /// The directory for the logs of child processes; /dev/null keeps none.
+        ff_log_dir needs "transcode|ingest|exec": String = "./objs".into();
+        /// The log level that child processes are given.
+        ff_log_level needs "transcode|ingest|exec": String = "info".into();
+        /// How often a stage (play, publish, ...) logs how it does.
+        pithy_print_ms: Millis [1..=86400000] = Millis::new(10_000);
+        /// Whether log lines and dates in paths are in UTC.
+        utc_time: bool = false;
+        /// Accepted and ignored: this server never calls home.
+        query_latest_version: bool = true => "off";
+        /// How long a graceful stop waits before it begins.
+        grace_start_wait: Millis = Millis::new(2300);
+        /// How long a graceful stop waits when the last connection is gone.
+        grace_final_wait: Millis = Millis::new(3200);
+        /// Whether every stop is a graceful one.
+        force_grace_quit: bool = false;
+        /// Whether a client whose address is unknown is served.
+        empty_ip_ok: bool = true;
+        /// Whether daemon is off inside a container.
+        disable_daemon_for_docker: bool = true;
+        /// Whether a changed file is read again at once, without a signal.
+        inotify_auto_reload: bool = false;
+        /// The same inside a container.
+        auto_reload_for_docker: bool = true;
+        /// Reports to a server of yours that this one lives.
+        heartbeat: Rc<Heartbeat> = Rc::default();
+        /// What the statistics look at.
+        stats: Rc<Stats> = Rc::default();
+        /// The HTTP interface for other programs.
+        http_api: Rc<HttpApi> = Rc::default();
+        /// The HTTP server for files and live streams.
+        http_server: Rc<HttpServer> = Rc::default();
+        /// Takes a stream of another protocol and publishes it.
+        stream_casters as "stream_caster": Vec<Rc<StreamCaster>> = Vec::new();
+        /// A virtual host; `__defaultVhost__` serves the names that no other has.
+        vhosts as "vhost": Vec<Rc<Vhost>> = Vec::new() => "__defaultVhost__";
+    }
+}
+
+choice! {
+    /// Where the log goes.
+    LogTank {
+        /// The file of `srs_log_file`.
+        File = "file",
+        /// Standard error, with colours.
+        Console = "console",
+    } else warn File
+}
+
+choice! {
+    /// How important a log line must be.
+    LogLevel {
+        /// Everything, every packet.
+        Verbose = "verbose",
+        /// What helps to find a fault.
+        Info = "info",
+        /// One line a step of a client.
+        Trace = "trace",
+        /// What a client did wrong.
+        Warn = "warn",
+        /// What we did wrong.
+        Error = "error",
+    }
+}
+
+section! {
+    /// Reports to a server of yours that this one lives.
+    Heartbeat ("heartbeat", needs "heartbeat") {
+        /// Whether reports are sent.
+        enabled: bool = false;
+        /// Seconds between two reports; less than one counts as one.
+        interval: Seconds [0.001..=86400] = Seconds::from_millis(9900);
+        /// Where each report is posted.
+        url: String = "http://127.0.0.1:8085/api/v1/servers".into();
+        /// The name of this device in the report.
+        device_id: String = String::new() => "my-device";
+        /// Whether the report has the load of the system in it.
+        summaries: bool = false;
+    }
+}
+
+section! {
+    /// What the statistics look at.
+    Stats ("stats") {
+        /// Which of the IPv4 addresses, from 0, is told as the address of this server.
+        network: u32 = 0;
+        /// The disks whose traffic is counted, as in /proc/diskstats; none by default.
+        disk: Vec<String> = Vec::new() => "mmcblk0 sda";
+    }
+}
+
+section! {
+    /// The HTTP interface for other programs.
+    HttpApi ("http_api", needs "api") {
+        /// Whether there is one.
+        enabled: bool = false;
+        /// Where it listens.
+        listen: Endpoint = Endpoint::any(1985);
+        /// Whether pages of other sites may use it (CORS).
+        crossdomain: bool = true;
+        /// The part of the interface that changes things.
+        raw_api: Rc<RawApi> = Rc::default();
+    }
+}
+
+section! {
+    /// The part of the interface that changes things.
+    RawApi ("raw_api", needs "api") {
+        /// Whether there is one.
+        enabled: bool = false;
+        /// Whether a request may have the file read again.
+        allow_reload: bool = false;
+        /// Whether a request may read the configuration.
+        allow_query: bool = false;
+        /// Whether a request may change the configuration.
+        allow_update: bool = false;
+    }
+}
+
+section! {
+    /// The HTTP server for files and live streams.
+    HttpServer ("http_server", needs "static-files|remux|hls") {
+        /// Whether there is one.
+        enabled: bool = false;
+        /// Where it listens.
+        listen: Endpoint = Endpoint::any(8080);
+        /// The directory of what is served at /.
+        dir: String = "./objs/nginx/html".into();
+        /// Whether pages of other sites may use it (CORS).
+        crossdomain: bool = true;
+    }
+}
+
+section! {
+    /// Takes a stream of another protocol and publishes it.
+    StreamCaster ("stream_caster", needs "caster-mpegts|caster-rtsp|caster-flv") {
+        /// Whether it listens.
+        enabled: bool = false;
+        /// The protocol: MPEG-TS over UDP, RTSP, or FLV posted over HTTP.
+        caster: Caster = Caster::Unset => "mpegts_over_udp";
+        /// Where to publish; `[app]` and `[stream]` are replaced for rtsp and flv.
+        output: String = String::new() => "rtmp://127.0.0.1/live/livestream";
+        /// The port to listen on, UDP for mpegts_over_udp, else TCP.
+        listen: u16 [1..=65535] = 0 => "8935";
+        /// The first UDP port for RTP, rtsp only.
+        rtp_port_min: u16 [1..=65535] = 0 => "57200";
+        /// The UDP port behind the last one for RTP, rtsp only.
+        rtp_port_max: u16 [1..=65535] = 0 => "57300";
+    }
+}
+
+choice! {
+    /// The protocol that a caster takes.
+    Caster {
+        /// None was named.
+        Unset = "",
+        /// MPEG-TS over UDP.
+        MpegTs = "mpegts_over_udp",
+        /// RTSP ANNOUNCE and RECORD.
+        Rtsp = "rtsp",
+        /// FLV posted over HTTP.
+        Flv = "flv",
+    }
+}
+
+impl Caster {
+    /// The part of the image that a caster of this protocol needs.
+    pub const fn needs(self) -> &'static str {
+        match self {
+            Self::Unset => "",
+            Self::MpegTs => "caster-mpegts",
+            Self::Rtsp => "caster-rtsp",
+            Self::Flv => "caster-flv",
+        }
+    }
+}

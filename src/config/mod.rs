@@ -1,0 +1,129 @@
+//! The configuration file: its grammar, and typed values for every directive.
+//!
+//! The syntax is that of SRS: `name value;` and `name value { … }`. [`load()`] turns the text of a
+//! file into a [`Config`] or an [`Error`] with its line; [`reference()`] prints every directive there
+//! is, and is what `conf/full.conf` holds. Directives of parts that are not in this image are read
+//! and checked like all others; [`Loaded::absent`] names them.
+//!
+//! Each directive is declared once, in a `section!`: field, type, range, default, documentation.
+//! Where SRS 2 and SRS 3 spell a directive differently, sections follow SRS 3 and
+//! [`load()`] accepts both.
+
+mod access;
+mod delivery;
+mod global;
+mod lexer;
+mod load;
+mod programs;
+mod reference;
+mod section;
+mod tree;
+mod value;
+mod vhost;
+
+pub use access::{Bandcheck, Peers, Refer, Role, Rule, Security, Verdict};
+pub use delivery::{
+    Dash, Dvr, DvrPlan, Hds, Hls, HlsAcodec, HlsOnError, HlsStorage, HlsVcodec, HttpRemux,
+    HttpStatic,
+};
+pub use global::{
+    Caster, Config, Heartbeat, HttpApi, HttpServer, LogLevel, LogTank, RawApi, Stats, StreamCaster,
+};
+pub use load::{Loaded, load};
+pub use programs::{Engine, Exec, HttpHooks, Ingest, Input, InputType, Transcode};
+pub use reference::{Description, fields, reference};
+pub use value::{Endpoint, MergedWrite, Millis, Pair, Seconds};
+pub use vhost::{Cluster, Forward, Mode, Play, Publish, TimeJitter, Vhost};
+
+use std::{fmt, rc::Rc};
+
+/// The vhost that serves the names that no other vhost has.
+pub const DEFAULT_VHOST: &str = "__defaultVhost__";
+
+impl Config {
+    /// What the server runs with when it is given no file: RTMP on port 1935 of every address, the
+    /// log on the console, one vhost made for little delay, nothing written to disk.
+    pub fn builtin() -> Self {
+        let play = Play { mw_latency: MergedWrite::Auto, ..Play::default() };
+        let vhost = Vhost {
+            name: DEFAULT_VHOST.into(),
+            chunk_size: Self::default().chunk_size,
+            tcp_nodelay: true,
+            play: Rc::new(play),
+            ..Vhost::default()
+        };
+        Self {
+            listen: vec![Endpoint::any(1935)],
+            daemon: false,
+            pid: String::new(),
+            log_tank: LogTank::Console,
+            vhosts: vec![Rc::new(vhost)],
+            ..Self::default()
+        }
+    }
+
+    /// The vhost that serves `name`: the one of that name, else [`DEFAULT_VHOST`]. `None` (SRS
+    /// error 2014) when there is neither, or when the one that is found is not enabled.
+    pub fn vhost(&self, name: &str) -> Option<&Rc<Vhost>> {
+        let find = |name: &str| self.vhosts.iter().find(|vhost| vhost.name == name);
+        find(name).or_else(|| find(DEFAULT_VHOST)).filter(|vhost| vhost.enabled)
+    }
+
+    /// The file descriptors that are open beside the connections: listeners, log, and what
+    /// every process has. Together with `max_connections` they must stay under `RLIMIT_NOFILE`.
+    pub fn descriptors(&self) -> usize {
+        const API: usize = 1;
+        const HTTP: usize = 1;
+        const STANDARD: usize = 3;
+        let log = usize::from(self.log_tank == LogTank::File);
+        self.listen.len() + API + HTTP + log + STANDARD
+    }
+}
+
+/// Why a file cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The line, from 1; 0 for the file as a whole.
+    pub line: u32,
+    /// What is wrong there.
+    pub text: String,
+}
+
+impl Error {
+    fn new(line: u32, text: impl Into<String>) -> Self {
+        Self { line, text: text.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        at_line(f, self.line, &self.text)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Something to be told about a file that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The line, from 1; 0 for the file as a whole.
+    pub line: u32,
+    /// What is to be told.
+    pub text: String,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        at_line(f, self.line, &self.text)
+    }
+}
+
+fn at_line(f: &mut fmt::Formatter<'_>, line: u32, text: &str) -> fmt::Result {
+    match line {
+        0 => f.write_str(text),
+        line => write!(f, "line {line}: {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
