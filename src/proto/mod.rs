@@ -1,7 +1,6 @@
 //! Protocols without I/O: machines that take bytes and give events and bytes.
 
 pub mod amf0;
-pub mod framing;
 pub mod rtmp;
 
 /// A protocol as a machine. Whoever drives it (see `io::link`) reads from the peer into a buffer
