@@ -497,7 +497,7 @@ pub enum Error {
 
 impl Error {
     /// The number in logs and in the API.
-    pub const fn code(self) -> u32 {
+    pub const fn code(self) -> u16 {
         match self {
             Self::Incomplete | Self::TooDeep | Self::TooMany => 2003,
             Self::Marker(_) => 2004,

@@ -137,7 +137,7 @@ pub enum Error {
 
 impl Error {
     /// The number in logs and in the API.
-    pub const fn code(self) -> u32 {
+    pub const fn code(self) -> u16 {
         match self {
             Self::Amf0(error) => error.code(),
             Self::NoTcUrl | Self::UrlTooLong(_) => 2005,

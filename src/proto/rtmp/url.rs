@@ -71,7 +71,7 @@ pub enum Error {
 
 impl Error {
     /// The number in logs and in the API.
-    pub const fn code(self) -> u32 {
+    pub const fn code(self) -> u16 {
         match self {
             Self::NoTcUrl => 2005,
             Self::NoStream => 2050,
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let cases: &[(&str, &str, Error, u32)] = &[
+        let cases: &[(&str, &str, Error, u16)] = &[
             ("", "s", Error::NoTcUrl, 2005),
             ("ip/app", "s", Error::Missing("schema"), 2006),
             ("://ip/app", "s", Error::Missing("schema"), 2006),
