@@ -1,9 +1,28 @@
-//! RTMP (Adobe's RTMP 1.0 of 2012) as machines without I/O.
+//! RTMP (Adobe RTMP 1.0, 2012; Enhanced RTMP v2, 2024) without I/O.
+//!
+//! [`Server`] and [`Client`] are the two ends of a connection: they take bytes, keep the protocol
+//! going by themselves (handshake, acknowledgements, pings, answers to calls) and tell their owner
+//! what it has to decide or to pass on.
 
 pub mod chunk;
+//Cpub mod client;
+pub mod command;
+mod control;
+mod error;
 pub mod handshake;
 #[cfg(feature = "digest")]
 mod handshake_digest;
+mod identity;
+pub mod message;
+pub mod metadata;
+mod reply;
+pub mod server;
+pub mod url;
+
+//Cpub use client::Client;
+pub use error::{Cause, Error};
+pub use identity::{Identity, RUNNEL};
+pub use server::Server;
 
 /// Without the feature no peer is known to speak the digest handshake.
 #[cfg(not(feature = "digest"))]

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 use super::*;
 
 /// Runs both sides against each other, `slice` bytes at a time, and checks that nothing beyond the
@@ -172,3 +173,6 @@ fn garbage_behind_the_version_is_a_simple_handshake() {
         }
     }
 }
+=======
+
+>>>>>>> session

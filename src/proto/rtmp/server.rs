@@ -1,0 +1,533 @@
+//! The server's end of a connection, from the handshake to play and publish.
+
+use std::{cmp::Ordering, fmt};
+
+use bytes::Buf;
+
+use super::{
+    Cause, Error, Identity, RUNNEL,
+    chunk::{Buffers, Message},
+    command::{self, Command, Connect, Play, Publish, Style},
+    control::{CONNECTION, Control, Received, STREAM_BEGIN, STREAM_EOF},
+    handshake::{Form, ServerHandshake},
+    message::{
+        AGGREGATE, AUDIO, Aggregate, COMMAND, COMMAND_AMF3, DATA, DATA_AMF3, Heap, Media, VIDEO,
+    },
+    metadata,
+    reply::{self, CLIENT_ID, DETAILS, STREAM},
+};
+use crate::{
+    limits,
+    media::{Kind, Packet},
+    proto::{Machine, amf0::Object},
+};
+
+/// A client, as the server sees it.
+///
+/// After [`Event::Connect`], [`Event::Publish`] and [`Event::Play`] it waits for its owner's answer
+/// and takes no input. `receive` is to be called until it returns `None`, also with empty input:
+/// one message can hold several packets.
+#[derive(Debug)]
+pub struct Server {
+    control: Control,
+    state: State,
+    dropped: u32,
+}
+
+/// What a client does.
+#[derive(Debug)]
+pub enum Event {
+    /// The handshake is over.
+    Handshake(Form),
+    /// It connects to an app. Answer with [`Server::accept_connect`] or
+    /// [`Server::refuse_connect`].
+    Connect(Box<Connect>),
+    /// It wants to publish. Answer with [`Server::accept_publish`] or [`Server::refuse`].
+    Publish(Box<Publish>),
+    /// It wants to play. Answer with [`Server::accept_play`] or [`Server::refuse`].
+    Play(Box<Play>),
+    /// It published a packet: audio, video, or `onMetaData` as the client sent it, with or without
+    /// `@setDataFrame` in front. Payloads are never empty.
+    Packet(Packet),
+    /// It pauses (true) or goes on with playing; it knows already that this is done.
+    Pause(bool),
+    /// It stopped to play, and may play or publish again.
+    CloseStream,
+    /// It stopped to publish, and may publish or play again.
+    Unpublish,
+    /// It buffers so many milliseconds.
+    BufferLength(u32),
+    /// Something for the log.
+    Note(Note),
+}
+
+/// What is odd, and tolerated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// The client's chunks are of so many bytes, over 65536.
+    LargeChunks(u32),
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LargeChunks(size) => write!(f, "client uses chunks of {size} bytes"),
+        }
+    }
+}
+
+/// What the server says to a client that may connect.
+#[derive(Clone, Debug)]
+pub struct ConnectReply {
+    /// Bytes after half of which the client is to acknowledge.
+    pub window_ack: u32,
+    /// Bytes that the client may have under way.
+    pub peer_bandwidth: u32,
+    /// The chunk size of what the server sends.
+    pub chunk_size: u32,
+    /// Acknowledge every half of so many bytes even when the client does not ask for it; 0 for
+    /// only when it asks.
+    pub in_ack_size: u32,
+    /// Who the server is.
+    pub identity: Identity,
+    /// The server's address on this connection.
+    pub server_ip: String,
+    /// The server's process.
+    pub pid: u32,
+    /// The connection's number in the log.
+    pub id: u32,
+}
+
+impl Default for ConnectReply {
+    fn default() -> Self {
+        Self {
+            window_ack: 2_500_000,
+            peer_bandwidth: 2_500_000,
+            chunk_size: 60_000,
+            in_ack_size: 0,
+            identity: RUNNEL,
+            server_ip: String::new(),
+            pid: 0,
+            id: 0,
+        }
+    }
+}
+
+impl Server {
+    /// Waits for the handshake. `time`, in milliseconds from any start, is what it tells the
+    /// client.
+    pub fn new(time: u32) -> Self {
+        Self {
+            control: Control::new(),
+            state: State::Handshake(Box::new(ServerHandshake::new(time))),
+            dropped: 0,
+        }
+    }
+
+    /// Lets the client connect. Without effect unless a connect waits for its answer, like all
+    /// answers below.
+    pub fn accept_connect(&mut self, reply: &ConnectReply) {
+        let State::Asked(asked) = &self.state else { return };
+        let Asked::Connect { object_encoding, enhanced } = &**asked else { return };
+        let control = &mut self.control;
+        let data = reply.identity.properties(&reply.server_ip, reply.pid, reply.id);
+        control.send_window(reply.window_ack);
+        control.send_bandwidth(reply.peer_bandwidth);
+        control.send_chunk_size(reply.chunk_size);
+        control.command(0, |w| reply::connected(w, *object_encoding, enhanced, &data));
+        control.command(0, reply::on_bw_done);
+        if reply.in_ack_size > 0 {
+            control.set_window(reply.in_ack_size);
+        }
+        self.state = State::Idle(Idle::default());
+    }
+
+    /// Tells the client that it may not connect. All that it sends from here on is ignored.
+    pub fn refuse_connect(&mut self, description: &str) {
+        if self.asked(|asked| matches!(asked, Asked::Connect { .. })) {
+            self.control.command(0, |w| reply::rejected(w, description));
+            self.state = State::Refused;
+        }
+    }
+
+    /// Lets the client publish. From here on its media is put together in `media`, which goes with
+    /// the last packet; everything else stays bounded by [`limits::CONTROL_MAX`].
+    pub fn accept_publish(&mut self, media: Box<dyn Buffers>) {
+        let State::Asked(asked) = &self.state else { return };
+        let &Asked::Publish(style) = &**asked else { return };
+        if style != Style::Flash {
+            self.control
+                .command(STREAM, |w| reply::on_fc(w, "onFCPublish", PUBLISH_START, STARTED));
+        }
+        self.status("status", PUBLISH_START, STARTED, &[CLIENT_ID]);
+        self.state = State::Publishing(Box::new(Publishing { style, media, aggregate: None }));
+    }
+
+    /// Lets the client play: media may follow at once.
+    pub fn accept_play(&mut self) {
+        if !self.asked(|asked| matches!(asked, Asked::Play)) {
+            return;
+        }
+        let more = &[DETAILS, CLIENT_ID];
+        self.control.event(STREAM_BEGIN, &[STREAM]);
+        self.status("status", "NetStream.Play.Reset", "Playing and resetting stream.", more);
+        self.status("status", "NetStream.Play.Start", "Started playing stream.", more);
+        self.control.data(STREAM, reply::sample_access);
+        self.control.data(STREAM, reply::data_start);
+        self.state = State::Playing;
+    }
+
+    /// Tells the client that it may not publish or play, with a code such as
+    /// `NetStream.Publish.BadName` or `NetStream.Play.StreamNotFound`. It may ask again, unless the
+    /// owner closes.
+    pub fn refuse(&mut self, code: &str, description: &str) {
+        if self.asked(|asked| !matches!(asked, Asked::Connect { .. })) {
+            self.status("error", code, description, &[CLIENT_ID]);
+            self.state = State::Idle(Idle::default());
+        }
+    }
+
+    /// Ends play or publish from this side and tells the client why, at `level` `status` or
+    /// `error`. The memory given to [`accept_publish`](Self::accept_publish) goes.
+    pub fn end(&mut self, level: &str, code: &str, description: &str) {
+        if matches!(self.state, State::Playing | State::Publishing(_)) {
+            self.status(level, code, description, &[CLIENT_ID]);
+            self.state = State::Idle(Idle::default());
+        }
+    }
+
+    /// Tells a player something about its stream that changes nothing here, such as
+    /// `NetStream.Play.UnpublishNotify`.
+    pub fn notify(&mut self, code: &str, description: &str) {
+        self.status("status", code, description, &[CLIENT_ID]);
+    }
+
+    /// The size that chunks to the client have.
+    pub fn out_chunk_size(&self) -> usize {
+        self.control.out_chunk_size()
+    }
+
+    /// Bytes received since the start.
+    pub fn received(&self) -> u64 {
+        self.control.received().1
+    }
+
+    /// Data messages of a publisher that were no metadata and were dropped.
+    pub fn dropped(&self) -> u32 {
+        self.dropped
+    }
+
+    /// Where the client is, for the log.
+    pub fn state(&self) -> &'static str {
+        match &self.state {
+            State::Handshake(_) => "handshake",
+            State::Connect => "connect",
+            State::Asked(_) => "deciding",
+            State::Idle(_) => "idle",
+            State::Playing => "play",
+            State::Publishing(_) => "publish",
+            State::Refused => "refused",
+        }
+    }
+
+    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Cause> {
+        loop {
+            let received = match &mut self.state {
+                State::Handshake(handshake) => {
+                    let form = self.control.handshake(input, |i, out| handshake.receive(i, out))?;
+                    if form.is_some() {
+                        self.state = State::Connect;
+                    }
+                    return Ok(form.map(Event::Handshake));
+                }
+                State::Asked(_) => return Ok(None),
+                State::Refused => {
+                    *input = &[];
+                    return Ok(None);
+                }
+                State::Publishing(publishing) => {
+                    if let Some(packet) = publishing.next_of_aggregate()? {
+                        return Ok(Some(Event::Packet(packet)));
+                    }
+                    self.control.receive(input, &mut Media(&mut *publishing.media))?
+                }
+                State::Connect | State::Idle(_) | State::Playing => {
+                    self.control.receive(input, &mut Heap { media_max: limits::CONTROL_MAX })?
+                }
+            };
+            let event = match received {
+                None => return Ok(None),
+                Some(Received::Message(message)) => self.message(message)?,
+                Some(Received::LargeChunks(size)) => Some(Event::Note(Note::LargeChunks(size))),
+                Some(Received::BufferLength(ms)) => Some(Event::BufferLength(ms)),
+                Some(Received::Done) => None,
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn message(&mut self, message: Message) -> Result<Option<Event>, Cause> {
+        let Message { type_id, timestamp, mut payload, .. } = message;
+        match type_id {
+            COMMAND_AMF3 | COMMAND => {
+                // The first byte says whether AMF3 follows: 0 for AMF0.
+                if type_id == COMMAND_AMF3 && payload.first() == Some(&0) {
+                    payload.advance(1);
+                }
+                return self.command(&payload);
+            }
+            _ => {}
+        }
+        let State::Publishing(publishing) = &mut self.state else { return Ok(None) };
+        let kind = match type_id {
+            AUDIO => Kind::Audio,
+            VIDEO => Kind::Video,
+            DATA | DATA_AMF3 => {
+                // Some clients put the byte of AMF3 commands in front of data too.
+                if type_id == DATA_AMF3 && payload.starts_with(&[0, 2]) {
+                    payload.advance(1);
+                }
+                if !metadata::is_metadata(&payload) {
+                    self.dropped = self.dropped.saturating_add(1);
+                    return Ok(None);
+                }
+                Kind::Data
+            }
+            AGGREGATE => {
+                publishing.aggregate = Some(Aggregate::new(timestamp, payload.freeze()));
+                return Ok(None);
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Event::Packet(Packet::new(kind, timestamp, payload.freeze()))))
+    }
+
+    fn command(&mut self, payload: &[u8]) -> Result<Option<Event>, Cause> {
+        let decoded = command::decode(payload);
+        if let (State::Connect, Err(command::Error::NoTcUrl)) = (&self.state, &decoded) {
+            self.control.command(0, |w| reply::rejected(w, "tcUrl is missing"));
+        }
+        let (command, transaction) = decoded?;
+        let control = &mut self.control;
+        Ok(match &mut self.state {
+            State::Connect => {
+                let Command::Connect(connect) = command else { return Ok(None) };
+                let enhanced = connect.enhanced.clone();
+                let asked = Asked::Connect { object_encoding: connect.object_encoding, enhanced };
+                self.state = State::Asked(Box::new(asked));
+                Some(Event::Connect(connect))
+            }
+            State::Idle(idle) => {
+                idle.command(control, command, transaction).map(|(asked, event)| {
+                    self.state = State::Asked(Box::new(asked));
+                    event
+                })
+            }
+            State::Playing => self.command_of_player(&command, transaction),
+            State::Publishing(publishing) => {
+                let style = publishing.style;
+                self.command_of_publisher(style, &command, transaction)
+            }
+            State::Handshake(_) | State::Asked(_) | State::Refused => None,
+        })
+    }
+
+    /// Only pause and closeStream have an effect on a live stream. A seek or the deletion of the
+    /// stream is answered and ignored: clients that mean it close the connection.
+    fn command_of_player(&mut self, command: &Command, transaction: f64) -> Option<Event> {
+        match command {
+            Command::Pause(true) => {
+                self.status("status", "NetStream.Pause.Notify", "Paused stream.", &[]);
+                self.control.event(STREAM_EOF, &[STREAM]);
+                Some(Event::Pause(true))
+            }
+            Command::Pause(false) => {
+                self.status("status", "NetStream.Unpause.Notify", "Unpaused stream.", &[]);
+                self.control.event(STREAM_BEGIN, &[STREAM]);
+                Some(Event::Pause(false))
+            }
+            Command::CloseStream => {
+                self.state = State::Idle(Idle::default());
+                Some(Event::CloseStream)
+            }
+            command => {
+                answer(&mut self.control, command, transaction);
+                None
+            }
+        }
+    }
+
+    /// An encoder ends with FCUnpublish or by what follows it, Flash with whatever it says.
+    fn command_of_publisher(
+        &mut self,
+        style: Style,
+        command: &Command,
+        transaction: f64,
+    ) -> Option<Event> {
+        let mut idle = Idle::default();
+        match (style, command) {
+            (_, Command::Answer) => return None,
+            (Style::Fmle | Style::Haivision, Command::Fmle(_)) => {
+                let control = &mut self.control;
+                control.command(STREAM, |w| {
+                    reply::on_fc(w, "onFCUnpublish", UNPUBLISH_SUCCESS, "Stop publishing stream.");
+                });
+                control.command_on(CONNECTION, STREAM, |w| reply::fmle(w, transaction));
+                let description = "Stream is now unpublished";
+                self.status("status", UNPUBLISH_SUCCESS, description, &[CLIENT_ID]);
+            }
+            (_, Command::CloseStream | Command::DeleteStream) | (Style::Flash, _) => {
+                answer(&mut self.control, command, transaction);
+                idle.created = matches!(command, Command::CreateStream);
+            }
+            _ => {
+                answer(&mut self.control, command, transaction);
+                return None;
+            }
+        }
+        self.state = State::Idle(idle);
+        Some(Event::Unpublish)
+    }
+
+    fn status(&mut self, level: &str, code: &str, description: &str, more: &[(&str, &str)]) {
+        self.control.command(STREAM, |w| reply::on_status(w, level, code, description, more));
+    }
+
+    fn asked(&self, expected: impl Fn(&Asked) -> bool) -> bool {
+        matches!(&self.state, State::Asked(asked) if expected(asked))
+    }
+}
+
+impl Machine for Server {
+    type Event = Event;
+    type Error = Error;
+
+    fn receive(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Error> {
+        self.advance(input).map_err(|cause| Error { at: self.control.received().0, cause })
+    }
+
+    fn send_buf(&self) -> &[u8] {
+        self.control.pending()
+    }
+
+    fn send_done(&mut self, n: usize) {
+        self.control.sent(n);
+    }
+}
+
+/// Where a client is. What only exists in one state lives there.
+#[derive(Debug)]
+enum State {
+    Handshake(Box<ServerHandshake>),
+    /// Everything before `connect` is skipped.
+    Connect,
+    /// The owner is to decide.
+    Asked(Box<Asked>),
+    /// Connected: neither playing nor publishing.
+    Idle(Idle),
+    Playing,
+    Publishing(Box<Publishing>),
+    /// Not let in.
+    Refused,
+}
+
+/// What waits for an answer of the owner.
+#[derive(Debug)]
+enum Asked {
+    Connect { object_encoding: f64, enhanced: Object },
+    Publish(Style),
+    Play,
+}
+
+struct Publishing {
+    style: Style,
+    media: Box<dyn Buffers>,
+    /// The aggregate that is being given out.
+    aggregate: Option<Aggregate>,
+}
+
+impl Publishing {
+    fn next_of_aggregate(&mut self) -> Result<Option<Packet>, Cause> {
+        let Some(aggregate) = &mut self.aggregate else { return Ok(None) };
+        let packet = aggregate.next()?;
+        if packet.is_none() {
+            self.aggregate = None;
+        }
+        Ok(packet)
+    }
+}
+
+impl fmt::Debug for Publishing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publishing").field("style", &self.style).finish_non_exhaustive()
+    }
+}
+
+/// What a client said on its way to publish or play, which tells the styles apart.
+#[derive(Debug, Default)]
+struct Idle {
+    created: bool,
+    style: Option<Style>,
+    /// The name that came with `releaseStream` or `FCPublish`, for encoders that publish without.
+    name: String,
+}
+
+impl Idle {
+    fn command(
+        &mut self,
+        control: &mut Control,
+        command: Command,
+        transaction: f64,
+    ) -> Option<(Asked, Event)> {
+        match command {
+            Command::CreateStream => {
+                self.created = true;
+                answer(control, &command, transaction);
+            }
+            Command::Fmle(name) => {
+                let first = if self.created { Style::Haivision } else { Style::Fmle };
+                self.style.get_or_insert(first);
+                self.name = name;
+                control.command(0, |w| reply::fmle(w, transaction));
+            }
+            Command::Publish(name) => {
+                let name = if name.is_empty() { std::mem::take(&mut self.name) } else { name };
+                let style = self.style.unwrap_or(Style::Flash);
+                let publish = Publish { name, style };
+                return Some((Asked::Publish(style), Event::Publish(Box::new(publish))));
+            }
+            Command::Play(play) => return Some((Asked::Play, Event::Play(play))),
+            // Before it said what it came for, a client gets an answer to every call.
+            Command::Call if !self.created && self.style.is_none() => {
+                control.command(0, |w| reply::nothing(w, transaction));
+            }
+            command => answer(control, &command, transaction),
+        }
+        None
+    }
+}
+
+/// Answers a command that has no effect where the client is.
+fn answer(control: &mut Control, command: &Command, transaction: f64) {
+    match command {
+        Command::Answer => {}
+        Command::CreateStream => control.command(0, |w| reply::stream_created(w, transaction)),
+        // Not above 0, or no number at all.
+        _ if transaction.partial_cmp(&0.0) != Some(Ordering::Greater) => {}
+        Command::Fmle(_) => control.command(0, |w| reply::fmle(w, transaction)),
+        _ => control.command(0, |w| reply::nothing(w, transaction)),
+    }
+}
+
+const PUBLISH_START: &str = "NetStream.Publish.Start";
+const STARTED: &str = "Started publishing stream.";
+const UNPUBLISH_SUCCESS: &str = "NetStream.Unpublish.Success";
+
+/// There may be 10,000 of them.
+const _: () = assert!(size_of::<Server>() <= 256);
+
+#[cfg(test)]
+mod tests;
