@@ -1,0 +1,4 @@
+//! The only folder that names sockets, files, threads and the clock.
+
+pub mod log;
+pub mod zone;
