@@ -6,3 +6,7 @@ pub mod load;
 pub mod player;
 pub mod run;
 pub mod tcp;
+//! The only folder that names sockets, files, threads and the clock.
+
+pub mod log;
+pub mod zone;
