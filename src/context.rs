@@ -63,7 +63,7 @@ impl Context {
 
     /// Connections that are allowed: `max_connections`, and no more than the board's.
     pub fn max_clients(&self) -> usize {
-        self.config.borrow().max_connections.min(limits::MAX_CLIENTS)
+        limits::clients(self.config.borrow().max_connections)
     }
 }
 

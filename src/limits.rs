@@ -98,6 +98,11 @@ const _: () =
 const _: () = assert!(RING_BYTES <= MEDIA_POOL, "media_pool must hold one ring");
 const _: () = assert!(CONTROL_MAX >= URL_MAX + 2 * NAME_MAX, "connect must fit a control message");
 
+/// Connections that a `max_connections` of the configuration allows on this board.
+pub fn clients(max_connections: u32) -> usize {
+    usize::try_from(max_connections).unwrap_or(usize::MAX).min(MAX_CLIENTS)
+}
+
 /// The most memory that the process can use for its work, in bytes, with `clients` connections
 /// allowed: media, connections, and the buffers that exist once.
 pub const fn worst_case(clients: usize) -> usize {

@@ -5,6 +5,10 @@ use runnel::io::log as tank;
 use runnel::server::options::{Action, HELP, Options};
 use runnel::server::{self, StartError, banner};
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// For the last log lines to be written.
+const LAST_LINES: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args_os().skip(1)) {
@@ -29,7 +33,7 @@ fn main() -> ExitCode {
         }
         Action::Run | Action::Test | Action::Limits => {}
     }
-    tank::start();
+    tank::init();
     let result = start(&options);
     let status = match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,7 +42,7 @@ fn main() -> ExitCode {
             ExitCode::from(e.status())
         }
     };
-    tank::flush();
+    tank::flush(LAST_LINES);
     status
 }
 
@@ -46,7 +50,7 @@ fn start(options: &Options) -> Result<(), StartError> {
     let config = server::load(options)?;
     match options.action {
         Action::Test => {
-            server::check(&config)?;
+            server::listen::check_files(&config)?;
             log::info!("config file is ok");
             Ok(())
         }

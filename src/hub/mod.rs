@@ -7,6 +7,8 @@
 mod consumer;
 pub mod images;
 mod key;
+pub mod pithy;
+pub mod rate;
 pub mod ring;
 pub mod session;
 mod sink;

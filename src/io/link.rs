@@ -239,7 +239,11 @@ impl<M: Machine> Link<M> {
     ) -> Option<Result<B, End<M::Error>>> {
         loop {
             match self.machine.receive(&mut input) {
-                Ok(None) => return None,
+                Ok(None) => {
+                    // A machine that waits for its owner's answer takes nothing.
+                    self.rest = input.to_vec();
+                    return None;
+                }
                 Ok(Some(event)) => {
                     if let ControlFlow::Break(value) = handle(&mut self.machine, event) {
                         self.rest = input.to_vec();

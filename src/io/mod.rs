@@ -1,12 +1,11 @@
-//! The only folder that names the runtime, sockets, files, processes and the clock.
+//! The only folder that names the runtime, sockets, files, processes, threads and the clock.
 
 pub mod clock;
 pub mod link;
 pub mod load;
+pub mod log;
 pub mod player;
 pub mod run;
+pub mod stage;
 pub mod tcp;
-//! The only folder that names sockets, files, threads and the clock.
-
-pub mod log;
 pub mod zone;

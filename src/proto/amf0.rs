@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-//! AMF0
-=======
 //! AMF0 (Action Message Format 0, Adobe 2006), the values of RTMP commands and metadata.
 //!
 //! Reading works over a slice and never allocates by a length that it read: a string is at most
@@ -539,4 +536,3 @@ const LONG_STRING: u8 = 0x0c;
 
 #[cfg(test)]
 mod tests;
->>>>>>> session

@@ -74,9 +74,9 @@ pub fn open(
         return Err(Refusal::new(2015, text));
     }
     match vhost.security.check(role, ip) {
-        Verdict::Allow => {}
-        Verdict::Deny => return Err(Refusal::new(1053, format!("denied by security, ip={ip}"))),
-        Verdict::NoRule => {
+        Verdict::Allowed => {}
+        Verdict::Denied => return Err(Refusal::new(1053, format!("denied by security, ip={ip}"))),
+        Verdict::NotAllowed => {
             return Err(Refusal::new(1052, format!("no security rule allows ip={ip}")));
         }
     }

@@ -25,7 +25,7 @@ pub fn print(options: &Options, config: &Config, listeners: &[Listener]) {
 }
 
 fn screen(options: &Options, config: &Config, ports: &[u16], host: Option<IpAddr>) -> String {
-    let clients = config.max_connections.min(limits::MAX_CLIENTS);
+    let clients = limits::clients(config.max_connections);
     let host = host.unwrap_or(Ipv4Addr::LOCALHOST.into());
     let host = if host.is_ipv6() { format!("[{host}]") } else { host.to_string() };
     let port = match ports.first() {
@@ -67,7 +67,7 @@ fn screen(options: &Options, config: &Config, ports: &[u16], host: Option<IpAddr
 
 /// Every bound of the image with its number, and their sum.
 pub fn limits(config: &Config) -> String {
-    let clients = config.max_connections.min(limits::MAX_CLIENTS);
+    let clients = limits::clients(config.max_connections);
     let rows: &[(&str, usize, &str)] = &[
         ("max_streams", limits::MAX_STREAMS, "streams; one more is refused"),
         ("max_clients", limits::MAX_CLIENTS, "connections; one more is closed at accept"),

@@ -1,6 +1,6 @@
 //! Listening sockets, and the bounds on connections.
 
-use crate::config::{Config, LogTank};
+use crate::config::Config;
 use crate::context::Context;
 use crate::io::log::{next_id, traced};
 use crate::io::{run, tcp};
@@ -53,16 +53,15 @@ fn refused_port(port: u16, error: &io::Error) -> String {
 
 /// Makes sure that every allowed connection can have its descriptor.
 pub fn check_files(config: &Config) -> Result<(), StartError> {
-    let clients = config.max_connections.min(limits::MAX_CLIENTS);
-    if clients < config.max_connections {
+    let clients = limits::clients(config.max_connections);
+    if clients as u64 != u64::from(config.max_connections) {
         log::warn!(
             "max_connections {} is more than the {clients} of this board ({}), which hold",
             config.max_connections,
             limits::BOARD
         );
     }
-    let log_file = usize::from(config.srs_log_tank == LogTank::File);
-    let needed = (clients + config.listen.len() + log_file + OWN_FILES) as u64;
+    let needed = (clients + config.descriptors() + OWN_FILES) as u64;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| needed <= current) {
         return Ok(());

@@ -9,13 +9,14 @@ mod publish;
 pub mod rtmp;
 mod signal;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Endpoint, LogTank};
 use crate::context::Context;
 use crate::hub::session::Kick;
 use crate::io::run::{self, Spawner, sleep};
 use crate::io::{clock, log as tank};
 use crate::service::{FEATURES, SERVICES};
 use options::Options;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -47,12 +48,22 @@ impl StartError {
 
 /// The configuration that `options` name, with the notices that reading it gave already logged.
 pub fn load(options: &Options) -> Result<Config, StartError> {
-    let Some(path) = &options.config else { return Ok(Config::builtin()) };
+    let mut config = match &options.config {
+        None => Config::builtin(),
+        Some(path) => read(path)?,
+    };
+    if let Some(port) = options.port {
+        config.listen = vec![Endpoint::any(port)];
+    }
+    Ok(config)
+}
+
+fn read(path: &Path) -> Result<Config, StartError> {
     let text = std::fs::read(path)
         .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
     let loaded = config::load(&text)
         .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
-    for notice in loaded.warnings.iter().chain(&loaded.config.absent(FEATURES)) {
+    for notice in loaded.warnings.iter().chain(&loaded.absent(FEATURES)) {
         log::warn!("{}: {notice}", path.display());
     }
     Ok(loaded.config)
@@ -60,10 +71,27 @@ pub fn load(options: &Options) -> Result<Config, StartError> {
 
 /// Serves until a signal ends the process.
 pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
+    if !matches!(config.work_dir.as_str(), "" | "./") {
+        std::env::set_current_dir(&config.work_dir)
+            .map_err(|e| StartError::new(1023, format!("work_dir {}: {e}", config.work_dir)))?;
+    }
     listen::check_files(&config)?;
     let listeners = listen::bind(&config)?;
     banner::print(options, &config, &listeners);
+    tank::configure(&log_settings(&config))
+        .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
     run::run(|spawner| serve(options.demo, config, listeners, spawner))
+}
+
+fn log_settings(config: &Config) -> tank::Settings {
+    tank::Settings {
+        level: tank::level(config.log_level.word()),
+        tank: match config.log_tank {
+            LogTank::Console => tank::Tank::Console,
+            LogTank::File => tank::Tank::File(PathBuf::from(&config.log_file)),
+        },
+        utc: config.utc_time,
+    }
 }
 
 async fn serve(

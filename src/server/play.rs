@@ -4,11 +4,12 @@ use crate::context::{self, Context};
 use crate::hub::Consumer;
 use crate::io::link::{End, Link};
 use crate::io::player::Player;
-use crate::io::stage::{Ending, Stage};
+use crate::hub::pithy::Stage;
 use crate::io::tcp;
 use crate::limits::SNDBUF;
 use crate::proto::framing::Rtmp;
-use crate::proto::rtmp::server::{Error, Event, Server};
+use crate::proto::rtmp::server::{Event, Server};
+use crate::proto::rtmp::Error;
 use crate::server::access::{Opened, Refusal};
 use crate::server::rtmp::Outcome;
 use std::future::poll_fn;
@@ -41,7 +42,7 @@ pub async fn serve(
 
     let framing = Rtmp { chunk_size: link.machine.out_chunk_size() as u32 };
     let mut player = Player::new(consumer, framing, vhost.play.send_min_interval.0);
-    let stage = cx.stages.enter(Stage::Play);
+    let mut progress = cx.stages.enter(Stage::Play);
     let outcome = poll_fn(|task| {
         let polled = player.poll(task, link, |_, consumer, event| match event {
             Event::Pause(pause) => {
@@ -59,13 +60,13 @@ pub async fn serve(
             let text = format!("the {duration} ms that were asked for are over");
             return Poll::Ready(Ok(Some(Refusal::new(2019, text))));
         }
-        stage.tick(link.traffic(), |rates| {
-            log::info!("-> PLA {rates}, msgs={}, mw={}", player.packets(), cx.merge_ms(&settings));
-        });
+        if let Some(line) = progress.tick(link.traffic()) {
+            log::info!("{line}, msgs={}, mw={}", player.packets(), cx.merge_ms(&settings));
+        }
         polled.map_ok(|()| None)
     })
     .await;
-    stage.end(link.traffic(), Ending { packets: player.packets(), skipped: player.consumer.skipped() });
+    log::info!("stop play, msgs={}, skipped={}", player.packets(), player.consumer.skipped());
     finish(outcome)
 }
 

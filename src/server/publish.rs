@@ -6,14 +6,14 @@ use crate::hub::session::Kick;
 use crate::hub::{Publisher, SinkError, StreamKey};
 use crate::io::clock;
 use crate::io::link::Link;
-use crate::io::stage::{Ending, Stage};
+use crate::hub::pithy::Stage;
 use crate::io::tcp;
 use crate::limits::{MESSAGE_MAX, RING_BYTES};
 use crate::media::arena::{Arena, Full};
 use crate::media::{Kind, Packet};
 use crate::proto::rtmp::chunk::{Buffers, Refused};
 use crate::proto::rtmp::server::{Event, Server};
-use crate::proto::rtmp::{identity, metadata};
+use crate::proto::rtmp::{RUNNEL, metadata};
 use crate::server::access::{Opened, Refusal};
 use crate::server::rtmp::Outcome;
 use crate::service::SERVICES;
@@ -74,7 +74,7 @@ pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) ->
 
     let mut merge = MergedRead::new(options.mr && !vhost.min_latency, options.mr_latency.0);
     merge.size_buffer(link);
-    let stage = cx.stages.enter(Stage::Publish);
+    let mut progress = cx.stages.enter(Stage::Publish);
     let mut alarm = Alarm { timer: Box::pin(Timer::never()), at: None };
     let outcome = poll_fn(|task| {
         if merge.poll_pause(task).is_ready() {
@@ -90,19 +90,20 @@ pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) ->
             }
         }
         ingest.flush_when_due(cx, task, &mut alarm);
-        stage.tick(link.traffic(), |rates| {
+        if let Some(line) = progress.tick(link.traffic()) {
             log::info!(
-                "<- CPB {rates}, mr={}/{}, p1stpt={}, pnt={}",
+                "{line}, mr={}/{}, p1stpt={}, pnt={}",
                 u8::from(options.mr),
                 options.mr_latency.0.as_millis(),
                 options.firstpkt_timeout.0.as_millis(),
                 options.normal_timeout.0.as_millis()
             );
-        });
+        }
         Poll::Pending
     })
     .await;
-    stage.end(link.traffic(), Ending { packets: ingest.packets, skipped: ingest.publisher.dropped() });
+    let dropped = ingest.publisher.dropped() + u64::from(link.machine.dropped());
+    log::info!("stop publish, msgs={}, dropped={dropped}", ingest.packets);
     log::info!("cleanup when unpublish");
     outcome
 }
@@ -172,7 +173,7 @@ impl<'a> Ingest<'a> {
     }
 
     fn take_metadata(&mut self, packet: &Packet, now: u64) -> Result<(), SinkError> {
-        let shown = match metadata::normalise(&packet.payload, &identity::RUNNEL) {
+        let shown = match metadata::normalise(&packet.payload, &RUNNEL) {
             Ok(shown) => shown,
             Err(e) => {
                 log::warn!("ignore metadata of {}, {e}", self.key);

@@ -7,8 +7,8 @@ use crate::io::{clock, tcp};
 use crate::limits;
 use crate::proto::Machine as _;
 use crate::proto::rtmp::command::Connect;
-use crate::proto::rtmp::server::{ConnectReply, Error, Event, Server};
-use crate::proto::rtmp::{identity, url};
+use crate::proto::rtmp::server::{ConnectReply, Event, Server};
+use crate::proto::rtmp::{Error, url};
 use crate::server::access::{self, Opened, Refusal};
 use crate::server::{play, publish};
 use smol::Async;
@@ -143,9 +143,9 @@ fn accept(link: &mut Link<Server>, cx: &Context, connect: &Connect) -> Result<()
         if connect.args.is_some() { "(obj)" } else { "null" }
     );
     if let Some(args) = &connect.args
-        && let Some(version) = args.string("srs_version")
+        && let Some(version) = args.str("srs_version")
     {
-        let text = |key| args.string(key).unwrap_or_default();
+        let text = |key| args.str(key).unwrap_or_default();
         let number = |key| args.number(key).unwrap_or_default();
         log::info!(
             "edge-srs ip={}, version={version}, pid={}, id={}",
@@ -159,13 +159,13 @@ fn accept(link: &mut Link<Server>, cx: &Context, connect: &Connect) -> Result<()
     let chunk_size = vhost.map_or(config.chunk_size, |v| v.chunk_size);
     let server_ip = link.socket().local_addr().map(|a| tcp::plain(a.ip()).to_string());
     link.machine.accept_connect(&ConnectReply {
-        identity: &identity::RUNNEL,
-        server_ip: &server_ip.unwrap_or_default(),
+        server_ip: server_ip.unwrap_or_default(),
         pid: std::process::id(),
         id: link.session().id(),
-        window: vhost.map_or(2_500_000, |v| v.out_ack_size),
-        in_window: vhost.map_or(0, |v| v.in_ack_size),
+        window_ack: vhost.map_or(2_500_000, |v| v.out_ack_size),
+        in_ack_size: vhost.map_or(0, |v| v.in_ack_size),
         chunk_size,
+        ..ConnectReply::default()
     });
     Ok(())
 }

@@ -18,6 +18,15 @@ pub enum Form {
     Complex,
 }
 
+impl std::fmt::Display for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Simple => "simple",
+            Self::Complex => "complex",
+        })
+    }
+}
+
 /// The server's side: C0 C1 in, S0 S1 S2 out, C2 in.
 #[derive(Debug)]
 pub struct ServerHandshake {

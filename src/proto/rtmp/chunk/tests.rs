@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 use super::*;
 
 /// One way to cut messages into chunks, and what they are. The owner in [`run`] obeys set chunk
@@ -566,6 +565,3 @@ fn noise_never_panics() {
         assert_eq!(run(&wire, || random.usize(1..40)), whole);
     }
 }
-=======
-
->>>>>>> session

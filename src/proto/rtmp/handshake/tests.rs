@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 use super::*;
 
 /// Runs both sides against each other, `slice` bytes at a time, and checks that nothing beyond the
@@ -173,6 +172,3 @@ fn garbage_behind_the_version_is_a_simple_handshake() {
         }
     }
 }
-=======
-
->>>>>>> session
