@@ -1,0 +1,231 @@
+//! The command line, and the rows that follow from it.
+
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+
+use crate::media::Shape;
+
+/// What the program is to do.
+pub(crate) enum Start {
+    /// `cargo test --benches` runs benchmarks too: there is nothing to do for it.
+    NotABench,
+    Help,
+    Run(Options),
+}
+
+/// How the server is set, in the terms of the table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setting {
+    /// Writes are merged for 350 ms.
+    Default,
+    /// Every message at once.
+    Low,
+    /// `mw_latency auto`.
+    Auto,
+}
+
+/// Who sends the bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Ours,
+    NginxRtmp,
+    Floor,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) target: Target,
+    pub(crate) setting: Setting,
+    pub(crate) players: usize,
+    pub(crate) publishers: usize,
+    pub(crate) shape: Shape,
+}
+
+impl Case {
+    pub(crate) fn label(&self) -> String {
+        let Self { players, publishers, .. } = self;
+        format!("{} {} {publishers}>{players}", self.target.name(), self.setting.name())
+    }
+}
+
+impl Target {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "runnel",
+            Self::NginxRtmp => "nginx-rtmp",
+            Self::Floor => "floor",
+        }
+    }
+}
+
+impl Setting {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Low => "low",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// What was asked for.
+pub(crate) struct Options {
+    pub(crate) seconds: u64,
+    pub(crate) server: PathBuf,
+    pub(crate) pin: bool,
+    pub(crate) syscalls: bool,
+    pub(crate) shape: Shape,
+    players: Vec<usize>,
+    settings: Vec<Setting>,
+    publishers: usize,
+    floor: bool,
+    peer: bool,
+    latency: bool,
+}
+
+impl Options {
+    /// The rows to measure. What others are compared with comes in front of them.
+    pub(crate) fn cases(&self) -> Vec<Case> {
+        use Target::{Floor, NginxRtmp, Ours};
+        let mut cases: Vec<Case> = Vec::new();
+        let mut add = |target, setting, players, publishers| {
+            let is_known = cases.iter().any(|known| {
+                known.target == target && known.setting == setting && known.players == players
+            });
+            if !is_known {
+                cases.push(Case { target, setting, players, publishers, shape: self.shape });
+            }
+        };
+        if self.publishers > 1 {
+            let players = self.players.first().copied().unwrap_or(1);
+            if self.peer {
+                add(NginxRtmp, Setting::Default, players, self.publishers);
+            }
+            add(Ours, Setting::Default, players, self.publishers);
+            return cases;
+        }
+        let is_plain = self.players.is_empty() && self.settings.is_empty() && !self.latency;
+        let of_load = if self.latency && self.players.is_empty() { &[][..] } else { &[1000] };
+        let players = if self.players.is_empty() { of_load } else { &self.players };
+        let settings =
+            if self.settings.is_empty() { &[Setting::Default][..] } else { &self.settings };
+        for &setting in settings {
+            for &count in players {
+                // No constant cadence is the floor of one that changes.
+                if (self.floor || is_plain) && setting != Setting::Auto {
+                    add(Floor, setting, count, 1);
+                }
+                if self.peer {
+                    add(NginxRtmp, Setting::Default, count, 1);
+                }
+                add(Ours, setting, count, 1);
+            }
+        }
+        if self.latency || is_plain {
+            for count in [1, 500] {
+                add(Ours, Setting::Low, count, 1);
+                if self.latency {
+                    add(Ours, Setting::Default, count, 1);
+                }
+            }
+        }
+        cases
+    }
+}
+
+/// Reads the words behind the program's name.
+pub(crate) fn read(words: &[String]) -> Result<Start, String> {
+    if words.iter().any(|word| word == "--help") {
+        return Ok(Start::Help);
+    }
+    if !words.iter().any(|word| word == "--bench") {
+        return Ok(Start::NotABench);
+    }
+    let mut options = Options {
+        seconds: 10,
+        server: PathBuf::from(env!("CARGO_BIN_EXE_runnel")),
+        pin: true,
+        syscalls: true,
+        shape: Shape { kbps: 500, gop: 2 },
+        players: Vec::new(),
+        settings: Vec::new(),
+        publishers: 1,
+        floor: false,
+        peer: false,
+        latency: false,
+    };
+    fill(&mut options, words).map_err(|error| format!("{error}; see --help"))?;
+    Ok(Start::Run(options))
+}
+
+fn fill(options: &mut Options, words: &[String]) -> Result<(), lexopt::Error> {
+    let mut parser = lexopt::Parser::from_args(words);
+    while let Some(word) = parser.next()? {
+        match word {
+            Long("bench") => {}
+            Long("players") => options.players = list(&parser.value()?.string()?)?,
+            Long("setting") => {
+                let names = parser.value()?.string()?;
+                options.settings = names.split(',').map(setting).collect::<Result<_, _>>()?;
+            }
+            Long("publishers") => options.publishers = parser.value()?.parse()?,
+            Long("kbps") => {
+                let kbps = parser.value()?.parse_with(|text| text.parse::<u32>())?;
+                options.shape.kbps = kbps.clamp(64, 50_000);
+            }
+            Long("gop") => {
+                let gop = parser.value()?.parse_with(|text| text.parse::<u32>())?;
+                options.shape.gop = gop.clamp(1, 10);
+            }
+            Long("seconds") => {
+                let seconds = parser.value()?.parse_with(|text| text.parse::<u64>())?;
+                options.seconds = seconds.clamp(1, 600);
+            }
+            Long("floor") => options.floor = true,
+            Long("latency") => options.latency = true,
+            Long("no-pin") => options.pin = false,
+            Long("no-syscalls") => options.syscalls = false,
+            Long("server") => options.server = parser.value()?.into(),
+            Long("peer") => match parser.value()?.string()?.as_str() {
+                "nginx-rtmp" => options.peer = true,
+                other => return Err(format!("no peer is called {other}").into()),
+            },
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(())
+}
+
+fn list(text: &str) -> Result<Vec<usize>, String> {
+    let numbers = text.split(',').map(str::parse::<usize>);
+    let numbers: Result<Vec<_>, _> = numbers.collect();
+    numbers.map_err(|error| format!("{text}: {error}"))
+}
+
+fn setting(name: &str) -> Result<Setting, String> {
+    [Setting::Default, Setting::Low, Setting::Auto]
+        .into_iter()
+        .find(|setting| setting.name() == name)
+        .ok_or_else(|| format!("no setting is called {name}"))
+}
+
+pub(crate) const HELP: &str = "\
+cargo bench --bench fanout -- [options]
+
+Without options: 1,000 players against the floor, and latency with 1 and 500 players.
+
+  --players LIST     how many players, such as 1,100,500,1000,2000
+  --setting LIST     default (merges writes for 350 ms), low (every message at once), auto
+  --kbps N           bit rate of each stream (500)
+  --gop N            seconds between key frames (2)
+  --publishers N     many publishers instead: what each costs
+  --latency          latency with 1 and 500 players, low and default setting
+  --floor            a program that only calls writev, for the same players
+  --peer nginx-rtmp  Debian's nginx with libnginx-mod-rtmp, for the same players
+  --server PATH      another binary than the one that was just built
+  --seconds N        how long each row is measured (10)
+  --no-pin           do not keep the server on core 0 and the load on core 1
+  --no-syscalls      do not count system calls with perf or strace after each row
+";

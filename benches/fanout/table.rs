@@ -1,0 +1,163 @@
+//! The table, and the targets in plain lines under it.
+
+use crate::args::{Options, Setting, Target};
+use crate::measure::Row;
+
+/// Says what is measured and prints the names of the columns.
+pub(crate) fn print_head(options: &Options, files: u64) {
+    let shape = options.shape;
+    println!(
+        "streams of {} kbit/s, 25 frames/s, a key frame every {} s; {} s each row; {} cores, {}; {files} files allowed",
+        shape.kbps,
+        shape.gop,
+        options.seconds,
+        std::thread::available_parallelism().map_or(1, usize::from),
+        if options.pin { "server on core 0, load on core 1" } else { "not pinned" },
+    );
+    println!(
+        "Columns: CPU of the server; RSS of it with all connections and before them; KB for each \
+         player (publisher, where there are many); kernel KB: memory of both ends' TCP sockets, at \
+         its highest; first frame from connect and latency from publisher's write to player's \
+         read, as p50/p99.\n"
+    );
+    let names: Vec<String> =
+        COLUMNS.iter().map(|(name, width)| format!("{name:>width$}")).collect();
+    println!("{}", names.join(" "));
+}
+
+/// Prints a row, compared with those before it.
+pub(crate) fn print_row(row: &Row, before: &[Row]) {
+    let case = &row.case;
+    let joined = row.joined.as_ref();
+    let first = |key| joined.and_then(|report| report.number(key));
+    let per_thousand = row.cpu_percent.map(|cpu| cpu * 1000.0 / case.players.max(1) as f64);
+    let streams = format!("{}>{}", case.publishers, case.players);
+    let cells = [
+        case.target.name().to_string(),
+        case.setting.name().to_string(),
+        streams,
+        format!("{:.1}", row.mbps),
+        shown(row.cpu_per_gb, 3),
+        shown(row.cpu_percent, 1),
+        shown(per_thousand, 1),
+        shown(row.syscalls, 0),
+        shown(row.rss_kb.map(|kb| kb / 1024.0), 1),
+        shown(row.rss_base_kb.map(|kb| kb / 1024.0), 1),
+        shown(row.rss_each_kb(), 1),
+        shown(row.kernel_kb.map(|kb| kb / row.connections() as f64), 1),
+        row.gaps.to_string(),
+        pair(first("connect_p50"), first("connect_p99")),
+        pair(row.latency_p50, row.latency_p99),
+        shown(ratio(row, before, Target::Floor), 2),
+        shown(ratio(row, before, Target::NginxRtmp), 2),
+    ];
+    let cells = cells.iter().zip(COLUMNS).map(|(cell, (_, width))| format!("{cell:>width$}"));
+    let notes = notes(row);
+    println!("{} {}", cells.collect::<Vec<_>>().join(" "), notes.join(", "));
+}
+
+/// What makes a row doubtful.
+fn notes(row: &Row) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(percent) = row.load_percent.filter(|percent| *percent > 90.0) {
+        notes.push(format!("the load itself is at {percent:.0} % of a core"));
+    }
+    if row.ended > 0 {
+        notes.push(format!("{} players were dropped", row.ended));
+    }
+    if let Some(ms) = row.publisher_late_ms.filter(|ms| *ms > 40.0) {
+        notes.push(format!("a frame was published {ms:.0} ms late"));
+    }
+    if row.publisher_stalls > 0 {
+        notes.push(format!("publishers had to wait {} times", row.publisher_stalls));
+    }
+    notes
+}
+
+/// CPU for each GB over that of another target with as many players. The peer does not merge
+/// writes, and is measured once for all settings.
+fn ratio(row: &Row, before: &[Row], other: Target) -> Option<f64> {
+    let case = &row.case;
+    let is_same_setting = |row: &Row| other != Target::Floor || row.case.setting == case.setting;
+    let other = before.iter().find(|row| {
+        row.case.target == other
+            && row.case.players == case.players
+            && row.case.publishers == case.publishers
+            && is_same_setting(row)
+    })?;
+    Some(row.cpu_per_gb? / other.cpu_per_gb?)
+}
+
+/// Names each target that the rows can tell of, and what was measured.
+pub(crate) fn print_targets(rows: &[Row]) {
+    println!();
+    let ours = |row: &&Row| row.case.target == Target::Ours;
+    for row in rows.iter().filter(ours).filter(|row| row.case.publishers == 1) {
+        let (setting, players) = (row.case.setting, row.case.players);
+        let name = format!("{players} players, {}", setting.name());
+        if players >= 1000 && setting == Setting::Default {
+            let of_floor = ratio(row, rows, Target::Floor);
+            judge(&name, "CPU to the floor's", 1.25, of_floor, "times");
+            let of_peer = ratio(row, rows, Target::NginxRtmp);
+            judge(&name, "CPU to nginx-rtmp's", 0.2, of_peer, "times");
+            judge(&name, "RSS for each player", 4.0, row.rss_each_kb(), "KB");
+        }
+        if players >= 10_000 {
+            judge(&name, "RSS in all", 45.0, row.rss_kb.map(|kb| kb / 1024.0), "MB");
+            judge(&name, "gaps", 0.0, Some(row.gaps as f64), "");
+        }
+        let first = row.joined.as_ref().and_then(|report| report.number("connect_p99"));
+        judge(&name, "first frame from connect, p99", 50.0, first, "ms");
+        let most_ms = match setting {
+            Setting::Low if players <= 1 => Some(1.0),
+            Setting::Low if players <= 500 => Some(5.0),
+            // The server merges until a frame comes that is over the time: one frame more.
+            Setting::Default => Some(350.0 + 1000.0 / f64::from(crate::media::FPS)),
+            _ => None,
+        };
+        if let Some(most) = most_ms {
+            judge(&name, "added latency, p99", most, row.latency_p99, "ms");
+        }
+    }
+    for row in rows.iter().filter(ours).filter(|row| row.case.publishers > 1) {
+        let name = format!("{} publishers", row.case.publishers);
+        judge(&name, "RSS for each", 65.0, row.rss_each_kb(), "KB");
+    }
+}
+
+fn judge(name: &str, what: &str, most: f64, measured: Option<f64>, unit: &str) {
+    let (measured, verdict) = match measured {
+        Some(value) if value <= most => (format!("{value:.2} {unit}"), "reached"),
+        Some(value) => (format!("{value:.2} {unit}"), "not reached"),
+        None => ("not measured".to_string(), "unknown"),
+    };
+    println!("{name}: {what} at most {most} {unit}: {measured} ({verdict})");
+}
+
+fn shown(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
+}
+
+fn pair(one: Option<f64>, two: Option<f64>) -> String {
+    format!("{}/{}", shown(one, 1), shown(two, 1))
+}
+
+const COLUMNS: [(&str, usize); 17] = [
+    ("server", 10),
+    ("setting", 7),
+    ("streams", 9),
+    ("Mbit/s", 7),
+    ("CPU s/GB", 8),
+    ("CPU %", 6),
+    ("%/1,000", 8),
+    ("calls/s", 8),
+    ("RSS MB", 7),
+    ("before", 7),
+    ("KB each", 8),
+    ("kernel KB", 9),
+    ("gaps", 5),
+    ("first ms", 13),
+    ("latency ms", 13),
+    ("x floor", 7),
+    ("x nginx", 7),
+];
