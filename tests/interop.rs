@@ -12,7 +12,10 @@ use std::time::Duration;
 
 /// Publishes `file` while a player records, and compares.
 fn relay(ffmpeg: &Path, file: &Path) -> Contents {
-    let server = Server::start();
+    relay_through(Server::start(), ffmpeg, file)
+}
+
+fn relay_through(server: Server, ffmpeg: &Path, file: &Path) -> Contents {
     let url = server.url("livestream");
     let recorder = Recorder::start(ffmpeg, &server, &url);
     media::publish(ffmpeg, file, &url);
@@ -71,7 +74,10 @@ fn a_stream_that_starts_beyond_the_24_bits_of_a_timestamp_passes_unchanged() {
     // From 777 ms before 2^24.
     for seconds in ["16776.439", "20000"] {
         let args = format!("-i {} -c copy -output_ts_offset {seconds}", sample.display());
-        relay(&ffmpeg, &media::make(&ffmpeg, "24bit.flv", &args));
+        let file = media::make(&ffmpeg, "24bit.flv", &args);
+        relay(&ffmpeg, &file);
+        let small = Server::with("chunk_size 128; vhost __defaultVhost__ { }");
+        relay_through(small, &ffmpeg, &file);
     }
 }
 
@@ -102,6 +108,9 @@ fn ffprobe_finds_both_streams_and_a_key_frame_first() {
     let shown = run(&ffprobe, show.split(' ').chain([url.as_str()]));
     for codec in ["codec_name=h264", "codec_name=aac"] {
         assert!(shown.contains(codec), "{codec}: {shown}");
+    }
+    if cfg!(feature = "digest") {
+        server.line("complex handshake success");
     }
     let show = "-v error -select_streams v -show_entries packet=flags -of csv -read_intervals %+#1";
     let shown = run(&ffprobe, show.split(' ').chain([url.as_str()]));
@@ -175,42 +184,33 @@ fn gstreamer() -> Option<std::path::PathBuf> {
     if found.is_ok_and(|s| s.success()) { Some(gst) } else { common::skip("GStreamer's rtmp2") }
 }
 
-#[test]
-fn nginx_rtmp_pulls_a_stream() {
-    let (Some(ffmpeg), Some(nginx)) = (tool("ffmpeg"), tool("nginx")) else { return };
+/// nginx with RTMP, which has `relay` as a line of its application.
+fn nginx(relay: &str) -> Option<(Running, TempDir, u16)> {
+    let nginx = tool("nginx")?;
     let module = Path::new("/usr/lib/nginx/modules/ngx_rtmp_module.so");
-    let module = if module.is_file() {
-        format!("load_module {};", module.display())
-    } else {
-        match common::skip::<String>("nginx's RTMP module") {
-            Some(text) => text,
-            None => return,
-        }
-    };
-    let server = Server::start();
+    if !module.is_file() {
+        return common::skip("nginx's RTMP module");
+    }
     let (dir, port) = (TempDir::new(), free_port());
     let conf = format!(
-        "{module}\ndaemon off; master_process off; pid {0}/nginx.pid; error_log {0}/error.log;\n\
-         events {{ worker_connections 64; }}\n\
-         rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on;\n\
-         pull rtmp://127.0.0.1:{1}/live; }} }} }}\n",
+        "load_module {};\ndaemon off; master_process off; pid {1}/nginx.pid;\n\
+         error_log {1}/error.log; events {{ worker_connections 64; }}\n\
+         rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; {relay} }} }} }}\n",
+        module.display(),
         dir.path().display(),
-        server.port
     );
     fs::write(dir.join("nginx.conf"), conf).unwrap();
-    let mut peer =
-        start(Command::new(nginx).arg("-c").arg(dir.join("nginx.conf")).arg("-p").arg(dir.path()));
+    let arguments = ["-e", "error.log", "-c", "nginx.conf", "-p", "."];
+    let mut peer = start(Command::new(nginx).args(arguments).current_dir(dir.path()));
     eventually("nginx listens", Duration::from_secs(5), || {
         assert!(peer.is_running());
         std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
-    let sample = media::sample(&ffmpeg);
-    let _publisher = media::publish_live(&ffmpeg, &sample, &server.url("livestream"));
-    server.line("start publish");
-    let url = format!("rtmp://127.0.0.1:{port}/live/livestream");
-    let recorder = Recorder::start(&ffmpeg, &server, &url);
-    let recorded = recorder.take(60);
-    let source = Contents::of(&ffmpeg, &sample);
+    Some((peer, dir, port))
+}
+
+/// Every packet that was recorded is one of the file's.
+fn assert_from(recorded: &Contents, source: &Contents) {
     for (stream, packets) in &recorded.packets {
         let source = source.packets.get(stream).unwrap();
         for packet in packets {
@@ -218,6 +218,44 @@ fn nginx_rtmp_pulls_a_stream() {
             assert!(known, "a packet of stream {stream} is none of the publisher's: {packet:?}");
         }
     }
-    assert_eq!(recorded.packets.len(), 2);
+    assert_eq!(recorded.packets.len(), source.packets.len());
     recorded.assert_monotonic();
+}
+
+#[test]
+fn nginx_rtmp_pulls_a_stream() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let server = Server::start();
+    let Some((_nginx, _dir, port)) = nginx(&format!("pull {};", server.tc_url())) else { return };
+    let sample = media::sample(&ffmpeg);
+    let _publisher = media::publish_live(&ffmpeg, &sample, &server.url("livestream"));
+    server.line("start publish");
+    let url = format!("rtmp://127.0.0.1:{port}/live/livestream");
+    let recorded = Recorder::start(&ffmpeg, &server, &url).take(60);
+    assert_from(&recorded, &Contents::of(&ffmpeg, &sample));
+}
+
+#[test]
+fn nginx_rtmp_pushes_a_stream() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let server = Server::start();
+    let Some((_nginx, _dir, port)) = nginx(&format!("push {};", server.tc_url())) else { return };
+    let sample = media::sample(&ffmpeg);
+    let url = format!("rtmp://127.0.0.1:{port}/live/livestream");
+    let _publisher = media::publish_live(&ffmpeg, &sample, &url);
+    server.line("start publish");
+    let recorded = Recorder::start(&ffmpeg, &server, &server.url("livestream")).take(60);
+    assert_from(&recorded, &Contents::of(&ffmpeg, &sample));
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn ffprobe_plays_the_demo() {
+    let Some(ffprobe) = tool("ffprobe") else { return };
+    let server = Server::without_file(&["--demo"]);
+    let show = "-v error -rw_timeout 5000000 -show_streams -of compact";
+    let shown = run(&ffprobe, show.split(' ').chain([server.url("demo").as_str()]));
+    for codec in ["codec_name=h264", "codec_name=aac"] {
+        assert!(shown.contains(codec), "{codec}: {shown}");
+    }
 }

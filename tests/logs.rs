@@ -44,7 +44,8 @@ fn every_line_names_its_connection_and_a_player_names_its_publisher() {
     let player = id_of("type=Play, stream_name=s,", 0);
     let other = id_of("type=Play, stream_name=unpublished", 0);
     // From accept to the end all lines of a connection have its number, and nobody else's.
-    for (id, role) in [(publisher, "start publish"), (player, "start play"), (other, "start play")] {
+    for (id, role) in [(publisher, "start publish"), (player, "start play"), (other, "start play")]
+    {
         let own: Vec<_> = parsed.iter().filter(|(p, _)| p.is_some_and(|p| p.2 == id)).collect();
         for text in ["RTMP client ip=127.0.0.1", "handshake success", "connect app", role] {
             let count = own.iter().filter(|(_, line)| line.contains(text)).count();
@@ -71,8 +72,7 @@ fn a_log_file_is_opened_anew_at_usr1() {
          vhost __defaultVhost__ {{ }}\n"
     );
     fs::write(dir.join("test.conf"), text).unwrap();
-    let server =
-        Server::spawn_silent(Command::new(RUNNEL).args(["-c", "test.conf"]), port, dir);
+    let server = Server::spawn_silent(Command::new(RUNNEL).args(["-c", "test.conf"]), port, dir);
     let (file, moved) = (server.dir.join("server.log"), server.dir.join("server.log.1"));
     let holds = |file: &std::path::Path, text: &str| {
         eventually(text, Duration::from_secs(5), || {

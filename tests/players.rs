@@ -242,7 +242,8 @@ fn an_encoder_publishes_again_on_the_same_connection() {
 
 #[test]
 fn a_player_that_stops_reading_skips_and_memory_stays_bounded() {
-    let server = Server::with("vhost __defaultVhost__ { min_latency on; play { queue_length 5; } }");
+    let server =
+        Server::with("vhost __defaultVhost__ { min_latency on; play { queue_length 5; } }");
     let mut stuck = Peer::play(&server, "s");
     let mut player = Peer::play(&server, "s");
     let mut publisher = publisher(&server);
@@ -336,6 +337,7 @@ fn the_server_adds_little_delay_with_the_realtime_configuration() {
     assert!(delays[25] < Duration::from_millis(100), "{delays:?}");
 }
 
+#[cfg(feature = "demo")]
 #[test]
 fn the_demo_plays_without_a_publisher() {
     let server = Server::without_file(&["--demo"]);

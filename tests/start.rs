@@ -298,9 +298,13 @@ fn a_directive_of_a_part_that_is_missing_warns_once() {
     let server =
         Server::with(&format!("vhost __defaultVhost__ {{ {block} }} vhost a.com {{ {block} }}"));
     let line = server.line("not in this image");
-    assert!(line.contains(&format!("{name}: not in this image")) && line.contains("line 2"), "{line}");
+    assert!(
+        line.contains(&format!("{name}: not in this image")) && line.contains("line 2"),
+        "{line}"
+    );
     assert_eq!(server.count("not in this image"), 1);
     // It is checked all the same.
-    let (status, said) = check(&format!("{GOOD}vhost b {{\n{name} x {{ no_such_thing on; }}\n}}\n"));
+    let (status, said) =
+        check(&format!("{GOOD}vhost b {{\n{name} x {{ no_such_thing on; }}\n}}\n"));
     assert_eq!(status, Some(255), "{said}");
 }

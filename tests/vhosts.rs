@@ -102,9 +102,8 @@ fn a_port_that_is_taken_is_named() {
 
 #[test]
 fn a_vhost_has_a_chunk_size_of_its_own() {
-    let server = Server::with(
-        "chunk_size 4096; vhost __defaultVhost__ { } vhost small { chunk_size 128; }",
-    );
+    let server =
+        Server::with("chunk_size 4096; vhost __defaultVhost__ { } vhost small { chunk_size 128; }");
     for (vhost, expected) in [("127.0.0.1", 4096_u32), ("small", 128)] {
         let mut raw = Raw::new(&server);
         raw.command(0, |w| {
@@ -164,8 +163,7 @@ fn security_and_refer_tell_those_that_they_refuse() {
     Peer::play(&server, "s");
     for (page, allowed) in [("http://www.good.com/x", true), ("http://bad.com/good.com", false)] {
         let tc_url = format!("rtmp://pages:{}/live", server.port);
-        let config =
-            Config { page_url: page.into(), ..Config::new(tc_url, "live", play("s")) };
+        let config = Config { page_url: page.into(), ..Config::new(tc_url, "live", play("s")) };
         let mut peer = Peer::with(&server, config);
         let event = peer.wait_for(|e| matches!(e, Event::Started | Event::Refused(_)));
         assert_eq!(matches!(event, Some(Event::Started)), allowed, "{page}: {event:?}");
