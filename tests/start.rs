@@ -260,7 +260,7 @@ fn the_server_uses_no_more_files_than_it_reckons_with() {
     command.args([&format!("--nofile={needed}:{needed}"), RUNNEL, "-c", "test.conf"]);
     let server = Server::spawn(&mut command, port, dir);
     let players: Vec<Peer> = (0..30).map(|i| Peer::play(&server, &format!("s{i}"))).collect();
-    assert_eq!(server.count("start play"), players.len());
+    server.line_number("start play", players.len());
     assert_eq!(server.count("accept:"), 0);
 }
 

@@ -109,6 +109,7 @@ impl Peer {
                 Err(e) => {
                     self.input.clear();
                     match e.kind() {
+                        ErrorKind::Interrupted => {}
                         ErrorKind::WouldBlock | ErrorKind::TimedOut => return Got::Silence,
                         ErrorKind::ConnectionReset => return Got::Closed,
                         _ => panic!("{e}"),

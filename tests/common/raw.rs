@@ -99,6 +99,7 @@ impl Raw {
             match self.socket.read(&mut buffer) {
                 Ok(0) => return None,
                 Ok(n) => self.input.extend(&buffer[..n]),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     return None;
                 }
