@@ -37,8 +37,8 @@ fn relay(name: &str, codecs: &str, described: &str) {
     let recorder = Recorder::start(&ffmpeg, &server, &url);
     media::publish(&ffmpeg, &file, &url);
     server.line(described);
-    let expected = Contents::of(&ffmpeg, &copy).from_zero();
-    let recorded = recorder.finish(&server, expected.count()).from_zero();
+    let expected = Contents::of(&ffmpeg, &copy).starting_at_zero();
+    let recorded = recorder.finish(&server, expected.count()).starting_at_zero();
     assert_eq!(recorded.headers, expected.headers, "sequence headers");
     for (stream, packets) in &expected.packets {
         assert!(packets.len() > 20, "stream {stream} has {} packets", packets.len());

@@ -19,8 +19,8 @@ fn relay_through(server: Server, ffmpeg: &Path, file: &Path) -> Contents {
     let url = server.url("livestream");
     let recorder = Recorder::start(ffmpeg, &server, &url);
     media::publish(ffmpeg, file, &url);
-    let expected = Contents::of(ffmpeg, file).from_zero();
-    let recorded = recorder.finish(&server, expected.count()).from_zero();
+    let expected = Contents::of(ffmpeg, file).starting_at_zero();
+    let recorded = recorder.finish(&server, expected.count()).starting_at_zero();
     assert_eq!(recorded.headers, expected.headers, "sequence headers");
     for (stream, packets) in &expected.packets {
         let seen = recorded.packets.get(stream).map(Vec::as_slice).unwrap_or_default();
@@ -91,8 +91,8 @@ fn a_stream_across_the_31_bits_of_a_timestamp_goes_on() {
     // From 1.5 s before 2^31.
     let after = "-c copy -output_ts_offset 2147482.148";
     media::publish_with(&ffmpeg, "", &sample, after, &url).finish();
-    let expected = Contents::of(&ffmpeg, &sample).from_zero();
-    let recorded = recorder.finish(&server, expected.count()).from_zero();
+    let expected = Contents::of(&ffmpeg, &sample).starting_at_zero();
+    let recorded = recorder.finish(&server, expected.count()).starting_at_zero();
     recorded.assert_monotonic();
     assert_eq!(recorded, expected);
 }
@@ -150,8 +150,8 @@ fn record(ffmpeg: &Path, player: impl Fn(&str, &str) -> Running) {
     std::thread::sleep(Duration::from_millis(300));
     server.signal(Signal::TERM);
     assert!(player.wait(SOON).is_some(), "the player does not end with the server");
-    let expected = Contents::of(ffmpeg, &sample).from_zero();
-    assert_eq!(Contents::of(ffmpeg, &file).from_zero(), expected);
+    let expected = Contents::of(ffmpeg, &sample).starting_at_zero();
+    assert_eq!(Contents::of(ffmpeg, &file).starting_at_zero(), expected);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn gstreamer_publishes_and_ffmpeg_records() {
     );
     run(&gst, pipeline.split(' '));
     server.line("stop publish");
-    let expected = Contents::of(&ffmpeg, &sample).from_zero();
+    let expected = Contents::of(&ffmpeg, &sample).starting_at_zero();
     let recorded = recorder.finish(&server, expected.count());
     // Its muxer writes sequence headers and times anew; the frames stay as they are.
     for (stream, packets) in &expected.packets {

@@ -122,7 +122,7 @@ impl Contents {
     }
 
     /// With times that start at 0.
-    pub fn from_zero(mut self) -> Self {
+    pub fn starting_at_zero(mut self) -> Self {
         let all = self.packets.values().flatten();
         let first = all.map(|p| p.dts).min().unwrap_or_default();
         for packet in self.packets.values_mut().flatten() {

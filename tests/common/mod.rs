@@ -72,7 +72,7 @@ impl Drop for TempDir {
 /// A port of 127.0.0.1 on which nothing listens, below those that the kernel gives to clients.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 1000) as u16 * 12;
+    let start = (std::process::id() % 1000 * 97 % 12_000) as u16;
     loop {
         let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
         if TcpListener::bind(("0.0.0.0", port)).is_ok() {
