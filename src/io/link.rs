@@ -2,6 +2,7 @@
 
 use crate::hub::session::{Kick, Session};
 use crate::io::run::within;
+use crate::io::tcp;
 use crate::limits::READ_BUF;
 use crate::proto::Machine;
 use smol::Async;
@@ -63,13 +64,15 @@ pub struct Link<M> {
     received: u64,
     sent: u64,
     last_read: usize,
+    /// The peer waits for each of our answers before it goes on.
+    pub hurry: bool,
 }
 
 impl<M: Machine> Link<M> {
     /// A link over a connected socket.
     pub fn new(sock: Async<TcpStream>, machine: M, session: Rc<Session>) -> Self {
         let (received, sent) = (0, 0);
-        Self { sock, machine, session, rest: Vec::new(), received, sent, last_read: 0 }
+        Self { sock, machine, session, rest: Vec::new(), received, sent, last_read: 0, hurry: true }
     }
 
     /// The socket, for its options.

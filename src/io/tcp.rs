@@ -43,6 +43,13 @@ pub fn accepted(socket: &TcpStream) -> io::Result<()> {
     Ok(sockopt::set_socket_keepalive(socket, true)?)
 }
 
+/// Acknowledges what was read at once. Clients that send the handshake and their commands in
+/// several small writes wait for it, 40 ms each time; the kernel forgets it now and then, so it
+/// is said again after each read until the stream starts.
+pub fn acknowledge_now(socket: &TcpStream) -> io::Result<()> {
+    Ok(sockopt::set_tcp_quickack(socket, true)?)
+}
+
 /// `TCP_NODELAY`.
 pub fn set_nodelay(socket: &TcpStream, on: bool) -> io::Result<()> {
     socket.set_nodelay(on)

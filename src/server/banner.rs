@@ -35,9 +35,10 @@ fn screen(options: &Options, config: &Config, ports: &[u16], host: Option<IpAddr
     let app = format!("rtmp://{host}{port}/live");
     let mut text = String::new();
     let listens: Vec<String> = ports.iter().map(u16::to_string).collect();
-    let file = options.config.as_ref().map_or("none, built-in defaults".into(), |path| {
-        path.display().to_string()
-    });
+    let file = options
+        .config
+        .as_ref()
+        .map_or("none, built-in defaults".into(), |path| path.display().to_string());
     let features = if FEATURES.is_empty() { "none".into() } else { FEATURES.join(" ") };
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{}", version());
@@ -59,7 +60,8 @@ fn screen(options: &Options, config: &Config, ports: &[u16], host: Option<IpAddr
     if options.demo {
         let _ = writeln!(text, "  demo    ffplay -fflags nobuffer {app}/demo");
     } else if FEATURES.contains(&"demo") {
-        let _ = writeln!(text, "  no encoder at hand? --demo publishes a test picture as {app}/demo");
+        let _ =
+            writeln!(text, "  no encoder at hand? --demo publishes a test picture as {app}/demo");
     }
     text.push('\n');
     text

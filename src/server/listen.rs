@@ -68,7 +68,8 @@ pub fn check_files(config: &Config) -> Result<(), StartError> {
     }
     // The soft limit is ours to raise.
     let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
-    if limit.maximum.is_none_or(|most| needed <= most) && setrlimit(Resource::Nofile, raised).is_ok()
+    if limit.maximum.is_none_or(|most| needed <= most)
+        && setrlimit(Resource::Nofile, raised).is_ok()
     {
         return Ok(());
     }

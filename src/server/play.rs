@@ -2,14 +2,14 @@
 
 use crate::context::{self, Context};
 use crate::hub::Consumer;
+use crate::hub::pithy::Stage;
 use crate::io::link::{End, Link};
 use crate::io::player::Player;
-use crate::hub::pithy::Stage;
 use crate::io::tcp;
 use crate::limits::SNDBUF;
 use crate::proto::framing::Rtmp;
-use crate::proto::rtmp::server::{Event, Server};
 use crate::proto::rtmp::Error;
+use crate::proto::rtmp::server::{Event, Server};
 use crate::server::access::{Opened, Refusal};
 use crate::server::rtmp::Outcome;
 use std::future::poll_fn;
@@ -36,6 +36,7 @@ pub async fn serve(
     {
         log::warn!("socket options: {e}");
     }
+    link.hurry = false;
     link.machine.accept_play();
     link.session().relax();
     announce(&consumer, link, &opened);

@@ -2,11 +2,11 @@
 
 use crate::codec;
 use crate::context::{self, Context};
+use crate::hub::pithy::Stage;
 use crate::hub::session::Kick;
 use crate::hub::{Publisher, SinkError, StreamKey};
 use crate::io::clock;
 use crate::io::link::Link;
-use crate::hub::pithy::Stage;
 use crate::io::tcp;
 use crate::limits::{MESSAGE_MAX, RING_BYTES};
 use crate::media::arena::{Arena, Full};
@@ -45,6 +45,7 @@ pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) ->
     }
     let share = RING_BYTES + 4 * MESSAGE_MAX;
     let arena = Arena::new(cx.hub.pool().clone(), share, MESSAGE_MAX);
+    link.hurry = false;
     link.machine.accept_publish(Box::new(Media(arena)));
     let options = &vhost.publish;
     if let Err(e) = tcp::set_nodelay(link.socket(), vhost.tcp_nodelay) {

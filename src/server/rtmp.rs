@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::io::link::{End, Link};
 use crate::io::{clock, tcp};
 use crate::limits;
-use crate::proto::Machine as _;
+
 use crate::proto::rtmp::command::Connect;
 use crate::proto::rtmp::server::{ConnectReply, Event, Server};
 use crate::proto::rtmp::{Error, url};
@@ -40,6 +40,9 @@ pub async fn serve(sock: Async<TcpStream>, id: u32, peer: IpAddr, cx: Rc<Context
     // The time that the handshake carries is only looked at by its owner.
     let machine = Server::new(clock::now() as u32);
     let mut link = Link::new(sock, machine, session);
+    if let Err(e) = tcp::set_nodelay(link.socket(), true) {
+        log::warn!("socket options: {e}");
+    }
     let outcome = converse(&mut link, &cx).await;
     match outcome {
         Outcome::End(end) => say_why(&link, &end),
@@ -87,7 +90,11 @@ async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
                 continue;
             }
             (Event::Publish(request), Some(connect)) => {
-                log::info!("client identified, type={}, stream_name={}", request.style, request.name);
+                log::info!(
+                    "client identified, type={}, stream_name={}",
+                    request.style,
+                    request.name
+                );
                 let opened = open(link, cx, connect, &request.name, Role::Publish);
                 let outcome = match opened {
                     Ok(opened) => publish::serve(link, cx, opened).await,
@@ -125,6 +132,7 @@ async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
         if !matches!(outcome, Outcome::Again) {
             return outcome;
         }
+        link.hurry = true;
     }
 }
 
