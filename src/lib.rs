@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod format;
+pub mod hub;
 pub mod io;
 pub mod limits;
 pub mod media;

@@ -1,0 +1,4 @@
+//! Who gets which packet. Pure: no sockets, no clock.
+
+pub mod pithy;
+pub mod rate;
