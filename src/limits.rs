@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 /// The numbers of the board, from `boards/<board>.toml`.
+#[allow(unreachable_pub)] // only one of them is public
 mod board {
     include!(concat!(env!("OUT_DIR"), "/limits.rs"));
 }

@@ -164,6 +164,10 @@ impl<M: Machine> Link<M> {
                 Ok(n) => {
                     self.received += n as u64;
                     self.last_read = n;
+                    if self.hurry {
+                        // Without it the peer waits a little longer, nothing else.
+                        let _ = tcp::acknowledge_now(self.sock.get_ref());
+                    }
                     let input = scratch.get(..n).unwrap_or_default();
                     self.feed(input, &mut handle).map(Poll::Ready)
                 }
