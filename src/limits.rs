@@ -39,6 +39,9 @@ pub const READ_BUF: usize = 64 * 1024;
 pub const CONTROL_MAX: usize = 4 * 1024;
 /// Bytes of replies due to a peer that does not read them. More ends the connection.
 pub const CONTROL_OUT_MAX: usize = 16 * 1024;
+/// Bytes of media due to a server that this one publishes to through `rtmp::Client`. A packet for
+/// which there is no room is not taken.
+pub const CLIENT_OUT_MAX: usize = MESSAGE_MAX + 64 * 1024;
 /// Chunk streams a connection, about 80 bytes each, allocated when used. One more ends it.
 pub const CHUNK_STREAMS: usize = 16;
 /// The smallest and the largest chunk size that a peer may set.

@@ -9,7 +9,7 @@ use super::{
         WINDOW_ACK_SIZE,
     },
 };
-use crate::{limits, proto::amf0::Writer};
+use crate::proto::amf0::Writer;
 
 /// The state of a connection below its messages.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) struct Control {
     out: Vec<u8>,
     /// How much of `out` is sent.
     sent: usize,
+    /// More than this waiting to be sent is an error.
+    out_max: usize,
     /// Bytes of the handshake that were received.
     handshake: u32,
     out_chunk_size: u32,
@@ -42,11 +44,12 @@ pub(super) enum Received {
 }
 
 impl Control {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(out_max: usize) -> Self {
         Self {
             decoder: Decoder::default(),
             out: Vec::new(),
             sent: 0,
+            out_max,
             handshake: 0,
             out_chunk_size: INITIAL_CHUNK_SIZE,
             window: 0,
@@ -80,7 +83,7 @@ impl Control {
             Some(message) => Some(self.sort(message)?),
             None => None,
         };
-        if self.pending().len() > limits::CONTROL_OUT_MAX {
+        if self.pending().len() > self.out_max {
             return Err(Cause::PeerDoesNotRead);
         }
         Ok(received)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{chunk, command};
-use crate::{limits, proto::amf0};
+use crate::proto::amf0;
 
 /// What the peer did, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,8 @@ pub enum Cause {
     Control(u8),
     /// An aggregate that does not add up.
     Aggregate,
-    /// More than [`limits::CONTROL_OUT_MAX`] bytes of answers wait for a peer that reads none.
+    /// More than [`CONTROL_OUT_MAX`](crate::limits::CONTROL_OUT_MAX) bytes of answers wait for a
+    /// peer that reads none.
     PeerDoesNotRead,
 }
 
@@ -69,9 +70,7 @@ impl fmt::Display for Cause {
             Self::Command(error) => error.fmt(f),
             Self::Control(type_id) => write!(f, "control message {type_id} is too short"),
             Self::Aggregate => write!(f, "aggregate ends inside a message"),
-            Self::PeerDoesNotRead => {
-                write!(f, "the peer leaves {} bytes of answers unread", limits::CONTROL_OUT_MAX)
-            }
+            Self::PeerDoesNotRead => write!(f, "the peer does not read its answers"),
         }
     }
 }

@@ -4,8 +4,9 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
-    chunk::{Buffers, Refused},
+    chunk::{Buffers, Message, Refused},
     error::Cause,
+    metadata,
 };
 use crate::{
     limits,
@@ -72,6 +73,51 @@ impl Buffers for Media<'_> {
         } else {
             Heap { media_max: 0 }.buffer(type_id, len)
         }
+    }
+}
+
+/// What a message is to a stream.
+pub(super) enum Content {
+    /// Audio, video or metadata.
+    Packet(Packet),
+    /// Several packets.
+    Aggregate(Aggregate),
+    /// Data that is no metadata.
+    OtherData,
+    /// A command in AMF0.
+    Command(BytesMut),
+    /// Nothing that is known.
+    Unknown,
+}
+
+impl From<Message> for Content {
+    fn from(message: Message) -> Self {
+        let Message { type_id, timestamp, mut payload, .. } = message;
+        let kind = match type_id {
+            AUDIO => Kind::Audio,
+            VIDEO => Kind::Video,
+            DATA | DATA_AMF3 => {
+                // Some clients put the byte of AMF3 commands in front of data too.
+                if type_id == DATA_AMF3 && payload.starts_with(&[0, 2]) {
+                    payload.advance(1);
+                }
+                if !metadata::is_metadata(&payload) {
+                    return Self::OtherData;
+                }
+                Kind::Data
+            }
+            AGGREGATE => return Self::Aggregate(Aggregate::new(timestamp, payload.freeze())),
+            COMMAND => return Self::Command(payload),
+            COMMAND_AMF3 => {
+                // The first byte says that AMF0 follows.
+                if payload.first() == Some(&0) {
+                    payload.advance(1);
+                }
+                return Self::Command(payload);
+            }
+            _ => return Self::Unknown,
+        };
+        Self::Packet(Packet::new(kind, timestamp, payload.freeze()))
     }
 }
 

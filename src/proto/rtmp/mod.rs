@@ -5,7 +5,7 @@
 //! what it has to decide or to pass on.
 
 pub mod chunk;
-//Cpub mod client;
+pub mod client;
 pub mod command;
 mod control;
 mod error;
@@ -19,7 +19,7 @@ mod reply;
 pub mod server;
 pub mod url;
 
-//Cpub use client::Client;
+pub use client::Client;
 pub use error::{Cause, Error};
 pub use identity::{Identity, RUNNEL};
 pub use server::Server;

@@ -2,23 +2,18 @@
 
 use std::{cmp::Ordering, fmt};
 
-use bytes::Buf;
-
 use super::{
     Cause, Error, Identity, RUNNEL,
     chunk::{Buffers, Message},
     command::{self, Command, Connect, Play, Publish, Style},
     control::{CONNECTION, Control, Received, STREAM_BEGIN, STREAM_EOF},
     handshake::{Form, ServerHandshake},
-    message::{
-        AGGREGATE, AUDIO, Aggregate, COMMAND, COMMAND_AMF3, DATA, DATA_AMF3, Heap, Media, VIDEO,
-    },
-    metadata,
+    message::{Aggregate, Content, Heap, Media},
     reply::{self, CLIENT_ID, DETAILS, STREAM},
 };
 use crate::{
     limits,
-    media::{Kind, Packet},
+    media::Packet,
     proto::{Machine, amf0::Object},
 };
 
@@ -119,7 +114,7 @@ impl Server {
     /// client.
     pub fn new(time: u32) -> Self {
         Self {
-            control: Control::new(),
+            control: Control::new(limits::CONTROL_OUT_MAX),
             state: State::Handshake(Box::new(ServerHandshake::new(time))),
             dropped: 0,
         }
@@ -270,39 +265,20 @@ impl Server {
     }
 
     fn message(&mut self, message: Message) -> Result<Option<Event>, Cause> {
-        let Message { type_id, timestamp, mut payload, .. } = message;
-        match type_id {
-            COMMAND_AMF3 | COMMAND => {
-                // The first byte says whether AMF3 follows: 0 for AMF0.
-                if type_id == COMMAND_AMF3 && payload.first() == Some(&0) {
-                    payload.advance(1);
-                }
-                return self.command(&payload);
+        let publishing = match &mut self.state {
+            State::Publishing(publishing) => Some(publishing),
+            _ => None,
+        };
+        match (Content::from(message), publishing) {
+            (Content::Command(payload), _) => return self.command(&payload),
+            (Content::Packet(packet), Some(_)) => return Ok(Some(Event::Packet(packet))),
+            (Content::Aggregate(aggregate), Some(publishing)) => {
+                publishing.aggregate = Some(aggregate);
             }
+            (Content::OtherData, Some(_)) => self.dropped = self.dropped.saturating_add(1),
             _ => {}
         }
-        let State::Publishing(publishing) = &mut self.state else { return Ok(None) };
-        let kind = match type_id {
-            AUDIO => Kind::Audio,
-            VIDEO => Kind::Video,
-            DATA | DATA_AMF3 => {
-                // Some clients put the byte of AMF3 commands in front of data too.
-                if type_id == DATA_AMF3 && payload.starts_with(&[0, 2]) {
-                    payload.advance(1);
-                }
-                if !metadata::is_metadata(&payload) {
-                    self.dropped = self.dropped.saturating_add(1);
-                    return Ok(None);
-                }
-                Kind::Data
-            }
-            AGGREGATE => {
-                publishing.aggregate = Some(Aggregate::new(timestamp, payload.freeze()));
-                return Ok(None);
-            }
-            _ => return Ok(None),
-        };
-        Ok(Some(Event::Packet(Packet::new(kind, timestamp, payload.freeze()))))
+        Ok(None)
     }
 
     fn command(&mut self, payload: &[u8]) -> Result<Option<Event>, Cause> {
