@@ -159,39 +159,40 @@ impl<M: Machine> Link<M> {
             }
         }
         for _ in 0..READS_A_POLL {
-            let read = SCRATCH.with_borrow_mut(|scratch| match self.sock.get_ref().read(scratch) {
-                Ok(0) => Some(Poll::Ready(Err(End::Closed))),
-                Ok(n) => {
-                    self.received += n as u64;
-                    self.last_read = n;
-                    if self.hurry {
-                        // Without it the peer waits a little longer, nothing else.
-                        let _ = tcp::acknowledge_now(self.sock.get_ref());
-                    }
-                    let input = scratch.get(..n).unwrap_or_default();
-                    self.feed(input, &mut handle).map(Poll::Ready)
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => None,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => Some(Poll::Pending),
-                Err(e) => Some(Poll::Ready(Err(End::Io(e)))),
-            });
-            match read {
-                Some(Poll::Pending) => match self.sock.poll_readable(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => return Poll::Ready(Err(End::Io(e))),
-                    Poll::Pending => return Poll::Pending,
-                },
-                Some(result) => return result,
-                None if self.last_read < READ_BUF => match self.sock.poll_readable(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => return Poll::Ready(Err(End::Io(e))),
-                    Poll::Pending => return Poll::Pending,
-                },
-                None => {}
+            // Asking the reactor costs nothing; asking the socket is a system call, and a player
+            // that is woken to send would make one for each write.
+            match self.sock.poll_readable(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(End::Io(e))),
+                Poll::Pending => return Poll::Pending,
+            }
+            if let Some(result) = self.read(&mut handle) {
+                return Poll::Ready(result);
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// One read, if there is something to read.
+    fn read<B>(
+        &mut self,
+        handle: &mut impl FnMut(&mut M, M::Event) -> ControlFlow<B>,
+    ) -> Option<Result<B, End<M::Error>>> {
+        SCRATCH.with_borrow_mut(|scratch| match self.sock.get_ref().read(scratch) {
+            Ok(0) => Some(Err(End::Closed)),
+            Ok(n) => {
+                self.received += n as u64;
+                self.last_read = n;
+                if self.hurry {
+                    // Without it the peer waits a little longer, nothing else.
+                    let _ = tcp::acknowledge_now(self.sock.get_ref());
+                }
+                self.feed(scratch.get(..n).unwrap_or_default(), handle)
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => None,
+            Err(e) => Some(Err(End::Io(e))),
+        })
     }
 
     /// One write of payload that the machine does not have, between its own messages. 0 means

@@ -30,6 +30,11 @@ pub fn run<T, F: Future<Output = T>>(main: impl FnOnce(Spawner) -> F) -> T {
     async_io::block_on(executor.run(main))
 }
 
+/// The number of this process.
+pub fn process_id() -> u32 {
+    std::process::id()
+}
+
 /// Waits.
 pub async fn sleep(duration: Duration) {
     smol::Timer::after(duration).await;

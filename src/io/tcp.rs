@@ -3,13 +3,19 @@
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use smol::Async;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+
+/// A connected socket.
+pub type Socket = Async<TcpStream>;
+
+/// A listening socket.
+pub type ListenSocket = Async<TcpListener>;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 512;
 
 /// Where to listen. No address: all, IPv6 and IPv4 on one socket where the machine has IPv6.
-pub fn listen(address: Option<IpAddr>, port: u16) -> io::Result<Async<TcpListener>> {
+pub fn listen(address: Option<IpAddr>, port: u16) -> io::Result<ListenSocket> {
     match address {
         Some(address) => bind(SocketAddr::new(address, port)),
         None => match bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
@@ -25,7 +31,7 @@ fn no_ipv6(error: &io::Error) -> bool {
     [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|e| Some(e.raw_os_error()) == errno)
 }
 
-fn bind(address: SocketAddr) -> io::Result<Async<TcpListener>> {
+fn bind(address: SocketAddr) -> io::Result<ListenSocket> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
@@ -68,4 +74,14 @@ pub fn set_receive_buffer(socket: &TcpStream, bytes: usize) -> io::Result<()> {
 /// An address as people write it: an IPv4 peer of a dual-stack socket is that IPv4 address.
 pub fn plain(address: IpAddr) -> IpAddr {
     address.to_canonical()
+}
+
+/// The address that others in the network reach this machine at. Nothing is sent to find it: a
+/// datagram socket is given a peer, and asked which of our addresses it would use.
+pub fn lan_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // 192.0.2.0/24 is for documentation, and routed by default like any other.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_unspecified()).then_some(address)
 }

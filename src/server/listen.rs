@@ -3,14 +3,12 @@
 use crate::config::Config;
 use crate::context::Context;
 use crate::io::log::{next_id, traced};
-use crate::io::{run, tcp};
+use crate::io::{files, run, tcp};
 use crate::limits;
 use crate::server::{StartError, rtmp};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use smol::Async;
+use core::net::SocketAddr;
 use std::cell::Cell;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,7 +21,7 @@ const OWN_FILES: usize = 9;
 /// A bound socket.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Async<TcpListener>,
+    socket: tcp::ListenSocket,
     /// Where it listens.
     pub address: SocketAddr,
 }
@@ -62,18 +60,7 @@ pub fn check_files(config: &Config) -> Result<(), StartError> {
         );
     }
     let needed = (clients + config.descriptors() + OWN_FILES) as u64;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| needed <= current) {
-        return Ok(());
-    }
-    // The soft limit is ours to raise.
-    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
-    if limit.maximum.is_none_or(|most| needed <= most)
-        && setrlimit(Resource::Nofile, raised).is_ok()
-    {
-        return Ok(());
-    }
-    let most = limit.maximum.or(limit.current).unwrap_or_default();
+    let Err(most) = files::allow_open(needed) else { return Ok(()) };
     let fit = most.saturating_sub(needed - clients as u64);
     Err(StartError::new(
         1023,

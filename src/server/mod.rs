@@ -7,13 +7,14 @@ pub mod options;
 mod play;
 mod publish;
 pub mod rtmp;
-mod signal;
 
 use crate::config::{self, Config, Endpoint, LogTank};
 use crate::context::Context;
 use crate::hub::session::Kick;
 use crate::io::run::{self, Spawner, sleep};
-use crate::io::{clock, log as tank};
+use crate::io::signal::{Request, Signals};
+use crate::io::{clock, files, log as tank};
+use crate::limits;
 use crate::service::{FEATURES, SERVICES};
 use options::Options;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,7 @@ pub fn load(options: &Options) -> Result<Config, StartError> {
 }
 
 fn read(path: &Path) -> Result<Config, StartError> {
-    let text = std::fs::read(path)
+    let text = files::read(path, limits::CONF_BYTES)
         .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
     let loaded = config::load(&text)
         .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
@@ -72,7 +73,7 @@ fn read(path: &Path) -> Result<Config, StartError> {
 /// Serves until a signal ends the process.
 pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     if !matches!(config.work_dir.as_str(), "" | "./") {
-        std::env::set_current_dir(&config.work_dir)
+        files::change_directory(Path::new(&config.work_dir))
             .map_err(|e| StartError::new(1023, format!("work_dir {}: {e}", config.work_dir)))?;
     }
     listen::check_files(&config)?;
@@ -100,7 +101,7 @@ async fn serve(
     listeners: Vec<listen::Listener>,
     spawner: Spawner,
 ) -> Result<(), StartError> {
-    let mut signals = signal::Signals::new()
+    let mut signals = Signals::new()
         .map_err(|e| StartError::new(1048, format!("signals cannot be received: {e}")))?;
     let cx = Context::new(config, demo, spawner);
     for listener in listeners {
@@ -117,7 +118,16 @@ async fn serve(
             context.sessions.sweep(clock::now());
         }
     });
-    signals.until_stop().await;
+    loop {
+        match signals.next().await {
+            Request::Stop => break,
+            Request::Reload => log::warn!("reload is not in this image, restart instead"),
+            Request::Reopen => {
+                tank::reopen();
+                log::info!("log file reopened");
+            }
+        }
+    }
     stop(&cx).await;
     Ok(())
 }

@@ -19,7 +19,7 @@ use std::task::Poll;
 
 /// Sends the stream until the client closes it. `duration` is what the client asked for in
 /// milliseconds; at 0 and below there is no end.
-pub async fn serve(
+pub(super) async fn serve(
     link: &mut Link<Server>,
     cx: &Rc<Context>,
     opened: Opened,

@@ -8,6 +8,7 @@ use crate::hub::{Publisher, SinkError, StreamKey};
 use crate::io::clock;
 use crate::io::link::Link;
 use crate::io::tcp;
+use crate::io::timer::{Alarm, Pause};
 use crate::limits::{MESSAGE_MAX, RING_BYTES};
 use crate::media::arena::{Arena, Full};
 use crate::media::{Kind, Packet};
@@ -18,10 +19,8 @@ use crate::server::access::{Opened, Refusal};
 use crate::server::rtmp::Outcome;
 use crate::service::SERVICES;
 use bytes::BytesMut;
-use smol::Timer;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
@@ -30,7 +29,7 @@ use std::time::Duration;
 const MERGED_READ_SMALL: usize = 4096;
 
 /// Takes the stream until the client stops.
-pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) -> Outcome {
+pub(super) async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) -> Outcome {
     let vhost = opened.vhost.clone();
     let settings = context::settings(&vhost);
     let id = link.session().id();
@@ -76,9 +75,9 @@ pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) ->
     let mut merge = MergedRead::new(options.mr && !vhost.min_latency, options.mr_latency.0);
     merge.size_buffer(link);
     let mut progress = cx.stages.enter(Stage::Publish);
-    let mut alarm = Alarm { timer: Box::pin(Timer::never()), at: None };
+    let mut alarm = Alarm::default();
     let outcome = poll_fn(|task| {
-        if merge.poll_pause(task).is_ready() {
+        if merge.pause.poll(task).is_ready() {
             let before = ingest.packets;
             let polled = ingest.poll(task, link);
             if polled.is_ready() {
@@ -87,7 +86,7 @@ pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) ->
             if ingest.packets > before {
                 let until = clock::after(options.normal_timeout.0);
                 link.session().expect(until, "the publisher fell silent");
-                merge.after_read(link, task);
+                merge.after_read(link);
             }
         }
         ingest.flush_when_due(cx, task, &mut alarm);
@@ -229,33 +228,15 @@ impl<'a> Ingest<'a> {
     }
 }
 
-/// A timer that is only touched when its time changes.
-struct Alarm {
-    timer: Pin<Box<Timer>>,
-    at: Option<u64>,
-}
-
-impl Alarm {
-    /// Ready at `at`, in milliseconds of the clock.
-    fn poll(&mut self, task: &mut Task<'_>, at: u64) -> Poll<()> {
-        if self.at != Some(at) {
-            self.at = Some(at);
-            let wait = Duration::from_millis(at.saturating_sub(clock::now()));
-            self.timer.as_mut().set_after(wait);
-        }
-        self.timer.as_mut().poll(task).map(|_| self.at = None)
-    }
-}
-
 /// `mr`: after a small read, nothing is read for a while, so that the next one brings more.
 struct MergedRead {
     latency: Option<Duration>,
-    pause: Option<Pin<Box<Timer>>>,
+    pause: Pause,
 }
 
 impl MergedRead {
     fn new(on: bool, latency: Duration) -> Self {
-        Self { latency: on.then_some(latency), pause: None }
+        Self { latency: on.then_some(latency), pause: Pause::default() }
     }
 
     /// The kernel must hold what comes in the meantime: 5 Mbit/s of it.
@@ -268,24 +249,11 @@ impl MergedRead {
         }
     }
 
-    fn after_read(&mut self, link: &Link<Server>, task: &mut Task<'_>) {
+    fn after_read(&mut self, link: &Link<Server>) {
         if let Some(latency) = self.latency
             && link.last_read() < MERGED_READ_SMALL
         {
-            let mut pause = Box::pin(Timer::after(latency));
-            if pause.as_mut().poll(task).is_pending() {
-                self.pause = Some(pause);
-            }
+            self.pause.begin(latency);
         }
-    }
-
-    fn poll_pause(&mut self, task: &mut Task<'_>) -> Poll<()> {
-        if let Some(pause) = &mut self.pause {
-            if pause.as_mut().poll(task).is_pending() {
-                return Poll::Pending;
-            }
-            self.pause = None;
-        }
-        Poll::Ready(())
     }
 }

@@ -3,7 +3,7 @@
 use crate::config::Role;
 use crate::context::Context;
 use crate::io::link::{End, Link};
-use crate::io::{clock, tcp};
+use crate::io::{clock, run, tcp};
 use crate::limits;
 
 use crate::proto::rtmp::command::Connect;
@@ -11,8 +11,7 @@ use crate::proto::rtmp::server::{ConnectReply, Event, Server};
 use crate::proto::rtmp::{Error, url};
 use crate::server::access::{self, Opened, Refusal};
 use crate::server::{play, publish};
-use smol::Async;
-use std::net::{IpAddr, TcpStream};
+use core::net::IpAddr;
 use std::rc::Rc;
 
 /// How serving a stream ended.
@@ -33,7 +32,7 @@ impl From<End<Error>> for Outcome {
 }
 
 /// Serves one client to its end. `id` is the connection id, `peer` the client's address.
-pub async fn serve(sock: Async<TcpStream>, id: u32, peer: IpAddr, cx: Rc<Context>) {
+pub async fn serve(sock: tcp::Socket, id: u32, peer: IpAddr, cx: Rc<Context>) {
     log::info!("RTMP client ip={peer}");
     let session = cx.sessions.enter(id, peer);
     session.expect(clock::after(limits::HANDSHAKE_TIMEOUT), "handshake not finished");
@@ -168,7 +167,7 @@ fn accept(link: &mut Link<Server>, cx: &Context, connect: &Connect) -> Result<()
     let server_ip = link.socket().local_addr().map(|a| tcp::plain(a.ip()).to_string());
     link.machine.accept_connect(&ConnectReply {
         server_ip: server_ip.unwrap_or_default(),
-        pid: std::process::id(),
+        pid: run::process_id(),
         id: link.session().id(),
         window_ack: vhost.map_or(2_500_000, |v| v.out_ack_size),
         in_ack_size: vhost.map_or(0, |v| v.in_ack_size),
