@@ -5,7 +5,6 @@ use crate::io::run::within;
 use crate::io::tcp;
 use crate::limits::READ_BUF;
 use crate::proto::Machine;
-use smol::Async;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
@@ -55,7 +54,7 @@ impl<E: fmt::Display> fmt::Display for End<E> {
 
 /// A socket, the machine that speaks on it, and the session that others know it by.
 pub struct Link<M> {
-    sock: Async<TcpStream>,
+    sock: tcp::Socket,
     /// The protocol.
     pub machine: M,
     session: Rc<Session>,
@@ -70,7 +69,7 @@ pub struct Link<M> {
 
 impl<M: Machine> Link<M> {
     /// A link over a connected socket.
-    pub fn new(sock: Async<TcpStream>, machine: M, session: Rc<Session>) -> Self {
+    pub fn new(sock: tcp::Socket, machine: M, session: Rc<Session>) -> Self {
         let (received, sent) = (0, 0);
         Self { sock, machine, session, rest: Vec::new(), received, sent, last_read: 0, hurry: true }
     }
@@ -124,6 +123,9 @@ impl<M: Machine> Link<M> {
             if bytes.is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            if self.sock.poll_writable(cx).is_pending() {
+                return Poll::Pending;
+            }
             match self.sock.get_ref().write(bytes) {
                 Ok(0) => return Poll::Ready(Err(End::Closed)),
                 Ok(n) => {
@@ -131,11 +133,7 @@ impl<M: Machine> Link<M> {
                     self.sent += n as u64;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => match self.sock.poll_writable(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => return Poll::Ready(Err(End::Io(e))),
-                    Poll::Pending => return Poll::Pending,
-                },
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.is_full(),
                 Err(e) => return Poll::Ready(Err(End::Io(e))),
             }
         }
@@ -161,10 +159,8 @@ impl<M: Machine> Link<M> {
         for _ in 0..READS_A_POLL {
             // Asking the reactor costs nothing; asking the socket is a system call, and a player
             // that is woken to send would make one for each write.
-            match self.sock.poll_readable(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(End::Io(e))),
-                Poll::Pending => return Poll::Pending,
+            if self.sock.poll_readable(cx).is_pending() {
+                return Poll::Pending;
             }
             if let Some(result) = self.read(&mut handle) {
                 return Poll::Ready(result);
@@ -184,13 +180,20 @@ impl<M: Machine> Link<M> {
             Ok(n) => {
                 self.received += n as u64;
                 self.last_read = n;
+                if n < scratch.len() {
+                    self.sock.is_drained();
+                }
                 if self.hurry {
                     // Without it the peer waits a little longer, nothing else.
                     let _ = tcp::acknowledge_now(self.sock.get_ref());
                 }
                 self.feed(scratch.get(..n).unwrap_or_default(), handle)
             }
-            Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => None,
+            Err(e) if e.kind() == ErrorKind::Interrupted => None,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.sock.would_block_read();
+                None
+            }
             Err(e) => Some(Err(End::Io(e))),
         })
     }
@@ -199,17 +202,16 @@ impl<M: Machine> Link<M> {
     /// that the socket takes nothing; the task is woken when it does.
     pub fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
         loop {
+            if self.sock.poll_writable(cx).is_pending() {
+                return Ok(0);
+            }
             match self.sock.get_ref().write(bytes) {
                 Ok(n) => {
                     self.sent += n as u64;
                     return Ok(n);
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => match self.sock.poll_writable(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => return Err(e),
-                    Poll::Pending => return Ok(0),
-                },
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.is_full(),
                 Err(e) => return Err(e),
             }
         }
@@ -225,13 +227,12 @@ impl<M: Machine> Link<M> {
             let _ = self.socket().shutdown(Shutdown::Write);
             let mut taken = 0;
             while taken < LINGER_BYTES {
-                let read = self.sock.readable().await.and_then(|()| {
-                    SCRATCH.with_borrow_mut(|scratch| self.sock.get_ref().read(scratch))
-                });
+                poll_fn(|cx| self.sock.poll_readable(cx)).await;
+                let read = SCRATCH.with_borrow_mut(|scratch| self.sock.get_ref().read(scratch));
                 match read {
                     Ok(0) => return,
                     Ok(n) => taken += n,
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.would_block_read(),
                     Err(_) => return,
                 }
             }

@@ -6,6 +6,7 @@ pub mod link;
 pub mod load;
 pub mod log;
 pub mod player;
+mod reactor;
 pub mod run;
 pub mod signal;
 pub mod stage;

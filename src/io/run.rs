@@ -1,6 +1,10 @@
 //! The executor: one thread, tasks that stay on it.
 
+use crate::io::clock;
+use crate::io::reactor::{self, Timer};
 use smol::LocalExecutor;
+use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,11 +27,12 @@ impl std::fmt::Debug for Spawner {
     }
 }
 
-/// Runs `main` and whatever it spawns on this thread, until `main` ends.
-pub fn run<T, F: Future<Output = T>>(main: impl FnOnce(Spawner) -> F) -> T {
+/// Runs `main` and whatever it spawns on this thread, until `main` ends. Fails when the system
+/// has no descriptor for it left.
+pub fn run<T, F: Future<Output = T>>(main: impl FnOnce(Spawner) -> F) -> io::Result<T> {
     let executor = Rc::new(LocalExecutor::new());
     let main = main(Spawner { executor: executor.clone() });
-    async_io::block_on(executor.run(main))
+    reactor::block_on(executor.run(main))
 }
 
 /// The number of this process.
@@ -37,7 +42,9 @@ pub fn process_id() -> u32 {
 
 /// Waits.
 pub async fn sleep(duration: Duration) {
-    smol::Timer::after(duration).await;
+    let mut timer = Timer::default();
+    timer.set(clock::after(duration));
+    poll_fn(|task| timer.poll(task)).await;
 }
 
 /// `future`'s result, or `None` when it takes longer than `limit`.
@@ -57,7 +64,7 @@ mod tests {
     #[test]
     fn a_50_ms_timer_fires() {
         let start = Instant::now();
-        run(|_| sleep(Duration::from_millis(50)));
+        run(|_| sleep(Duration::from_millis(50))).unwrap();
         assert!(start.elapsed() >= Duration::from_millis(50));
         assert!(start.elapsed() < Duration::from_secs(10));
     }
@@ -65,7 +72,37 @@ mod tests {
     #[test]
     fn what_takes_too_long_is_given_up() {
         let never = smol::future::pending::<()>();
-        assert_eq!(run(|_| within(Duration::from_millis(10), never)), None);
-        assert_eq!(run(|_| within(Duration::from_secs(10), async { 7 })), Some(7));
+        assert_eq!(run(|_| within(Duration::from_millis(10), never)).unwrap(), None);
+        assert_eq!(run(|_| within(Duration::from_secs(10), async { 7 })).unwrap(), Some(7));
+    }
+
+    #[test]
+    fn a_task_is_woken_by_another_thread() {
+        let woken = run(|_| async {
+            let (sender, receiver) = smol::channel::bounded(1);
+            let thread = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                sender.send_blocking(7)
+            });
+            let got = receiver.recv().await;
+            (got, thread.join().is_ok())
+        });
+        assert_eq!(woken.unwrap(), (Ok(7), true));
+    }
+
+    #[test]
+    fn tasks_take_turns() {
+        let order = run(|spawner| async move {
+            let (sender, receiver) = smol::channel::bounded(10);
+            for (name, wait) in [(3, 60), (1, 20), (2, 40)] {
+                let sender = sender.clone();
+                spawner.spawn(async move {
+                    sleep(Duration::from_millis(wait)).await;
+                    let _ = sender.send(name).await;
+                });
+            }
+            [receiver.recv().await, receiver.recv().await, receiver.recv().await]
+        });
+        assert_eq!(order.unwrap(), [Ok(1), Ok(2), Ok(3)]);
     }
 }

@@ -1,15 +1,42 @@
 //! Listening and the options of sockets.
 
+use crate::io::reactor::Evented;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use smol::Async;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 /// A connected socket.
-pub type Socket = Async<TcpStream>;
+pub type Socket = Evented<TcpStream>;
 
 /// A listening socket.
-pub type ListenSocket = Async<TcpListener>;
+#[derive(Debug)]
+pub struct ListenSocket(Evented<TcpListener>);
+
+impl ListenSocket {
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().local_addr()
+    }
+
+    /// The next connection, and who it is from.
+    pub async fn accept(&self) -> io::Result<(Socket, IpAddr)> {
+        loop {
+            poll_fn(|task| self.0.poll_readable(task)).await;
+            match self.0.get_ref().accept() {
+                Ok((socket, peer)) => {
+                    socket.set_nonblocking(true)?;
+                    // A dead peer is found by the kernel's probes.
+                    sockopt::set_socket_keepalive(&socket, true)?;
+                    return Ok((Evented::new(socket)?, plain(peer.ip())));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.0.would_block_read(),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 512;
@@ -41,12 +68,7 @@ fn bind(address: SocketAddr) -> io::Result<ListenSocket> {
     }
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
-    Async::new_nonblocking(TcpListener::from(socket))
-}
-
-/// What every accepted connection gets: a dead peer is found by the kernel's probes.
-pub fn accepted(socket: &TcpStream) -> io::Result<()> {
-    Ok(sockopt::set_socket_keepalive(socket, true)?)
+    Ok(ListenSocket(Evented::new(TcpListener::from(socket))?))
 }
 
 /// Acknowledges what was read at once. Clients that send the handshake and their commands in

@@ -1,45 +1,38 @@
 //! Timers of a task that is polled by hand.
 
 use crate::io::clock;
-use smol::Timer;
-use std::pin::Pin;
+use crate::io::reactor::Timer;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// A timer that is only touched when its time changes.
+/// A deadline that moves.
 #[derive(Debug, Default)]
-pub struct Alarm {
-    timer: Option<Pin<Box<Timer>>>,
-    at: Option<u64>,
-}
+pub struct Alarm(Timer);
 
 impl Alarm {
     /// Ready at `at`, in milliseconds of the clock; the task is woken then.
     pub fn poll(&mut self, task: &mut Context<'_>, at: u64) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(Timer::never()));
-        if self.at != Some(at) {
-            self.at = Some(at);
-            let wait = Duration::from_millis(at.saturating_sub(clock::now()));
-            timer.as_mut().set_after(wait);
-        }
-        timer.as_mut().poll(task).map(|_| self.at = None)
+        self.0.set(at);
+        self.0.poll(task)
     }
 }
 
 /// A pause that begins when it is asked for.
 #[derive(Debug, Default)]
-pub struct Pause(Option<Pin<Box<Timer>>>);
+pub struct Pause(Option<Timer>);
 
 impl Pause {
     /// From now on for `duration`.
     pub fn begin(&mut self, duration: Duration) {
-        self.0 = Some(Box::pin(Timer::after(duration)));
+        let mut timer = Timer::default();
+        timer.set(clock::after(duration));
+        self.0 = Some(timer);
     }
 
     /// Ready when there is none, or it is over.
     pub fn poll(&mut self, task: &mut Context<'_>) -> Poll<()> {
         if let Some(timer) = &mut self.0 {
-            if timer.as_mut().poll(task).is_pending() {
+            if timer.poll(task).is_pending() {
                 return Poll::Pending;
             }
             self.0 = None;

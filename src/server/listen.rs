@@ -32,8 +32,7 @@ pub fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
         let socket = tcp::listen(endpoint.ip, endpoint.port)
             .map_err(|e| StartError::new(1002, refused_port(endpoint.port, &e)))?;
         let address = socket
-            .get_ref()
-            .local_addr()
+            .address()
             .map_err(|e| StartError::new(1003, format!("listen at {}: {e}", endpoint.port)))?;
         Ok(Listener { socket, address })
     };
@@ -79,7 +78,6 @@ impl Listener {
         loop {
             match self.socket.accept().await {
                 Ok((socket, peer)) => {
-                    let peer = tcp::plain(peer.ip());
                     let most = cx.max_clients();
                     if cx.sessions.len() >= most {
                         if !full.replace(true) {
@@ -92,9 +90,6 @@ impl Listener {
                         continue;
                     }
                     full.set(false);
-                    if let Err(e) = tcp::accepted(socket.get_ref()) {
-                        log::warn!("socket options: {e}");
-                    }
                     let id = next_id();
                     cx.spawner.spawn(traced(id, rtmp::serve(socket, id, peer, cx.clone())));
                 }

@@ -82,6 +82,7 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     tank::configure(&log_settings(&config))
         .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
     run::run(|spawner| serve(options.demo, config, listeners, spawner))
+        .map_err(|e| StartError::new(1013, format!("epoll: {e}")))?
 }
 
 fn log_settings(config: &Config) -> tank::Settings {
