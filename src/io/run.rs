@@ -3,9 +3,11 @@
 use crate::io::clock;
 use crate::io::reactor::{self, Timer};
 use smol::LocalExecutor;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// Starts tasks on the thread that called [`run`].
@@ -33,6 +35,43 @@ pub fn run<T, F: Future<Output = T>>(main: impl FnOnce(Spawner) -> F) -> io::Res
     let executor = Rc::new(LocalExecutor::new());
     let main = main(Spawner { executor: executor.clone() });
     reactor::block_on(executor.run(main))
+}
+
+/// Something that happens once, and a future of it.
+pub fn once() -> (Once, impl Future<Output = ()>) {
+    let state = Rc::new(State::default());
+    let once = Once(state.clone());
+    let future = poll_fn(move |task| {
+        if state.done.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = state.waker.borrow_mut();
+        if waker.as_ref().is_none_or(|w| !w.will_wake(task.waker())) {
+            *waker = Some(task.waker().clone());
+        }
+        Poll::Pending
+    });
+    (once, future)
+}
+
+/// See [`once`].
+#[derive(Debug)]
+pub struct Once(Rc<State>);
+
+impl Once {
+    /// It has happened.
+    pub fn set(self) {
+        self.0.done.set(true);
+        if let Some(waker) = self.0.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    done: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
 }
 
 /// The number of this process.

@@ -102,7 +102,7 @@ async fn serve(
     listeners: Vec<listen::Listener>,
     spawner: Spawner,
 ) -> Result<(), StartError> {
-    let mut signals = Signals::new()
+    let signals = Signals::new()
         .map_err(|e| StartError::new(1048, format!("signals cannot be received: {e}")))?;
     let cx = Context::new(config, demo, spawner);
     for listener in listeners {
@@ -119,9 +119,22 @@ async fn serve(
             context.sessions.sweep(clock::now());
         }
     });
+    // In a task of its own: this one is polled whenever any is.
+    let (stop_now, stopping) = run::once();
+    cx.spawner.spawn(async move {
+        obey(signals).await;
+        stop_now.set();
+    });
+    stopping.await;
+    stop(&cx).await;
+    Ok(())
+}
+
+/// Acts on signals until one of them is to stop.
+async fn obey(mut signals: Signals) {
     loop {
         match signals.next().await {
-            Request::Stop => break,
+            Request::Stop => return,
             Request::Reload => log::warn!("reload is not in this image, restart instead"),
             Request::Reopen => {
                 tank::reopen();
@@ -129,8 +142,6 @@ async fn serve(
             }
         }
     }
-    stop(&cx).await;
-    Ok(())
 }
 
 /// Ends all connections, and waits a moment for them.
