@@ -41,3 +41,6 @@ mod handshake_digest {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;
