@@ -124,23 +124,19 @@ impl Step {
         answer: impl FnOnce(&Packet) -> Form,
     ) -> Result<Option<Form>, Error> {
         if let Self::First(gathered) = self {
-            let Some(&version) = gathered.first().or(input.first()) else {
+            let Some(&version) = gathered.first().or_else(|| input.first()) else {
                 return Ok(None);
             };
             if version != VERSION {
                 return Err(wrong_version(version));
             }
-            if gathered.is_empty() && input.len() <= PACKET {
-                gathered.reserve_exact(1 + PACKET);
-            }
-            let form = if gathered.is_empty() && input.len() > PACKET {
-                let (first, rest) = input.split_at(1 + PACKET);
-                *input = rest;
-                first_packet(first).map(answer)
+            let missing = (1 + PACKET).saturating_sub(gathered.len());
+            let (more, rest) = input.split_at(missing.min(input.len()));
+            *input = rest;
+            let form = if more.len() > PACKET {
+                first_packet(more).map(answer)
             } else {
-                let missing = (1 + PACKET).saturating_sub(gathered.len());
-                let (more, rest) = input.split_at(missing.min(input.len()));
-                *input = rest;
+                gathered.reserve_exact(missing);
                 gathered.extend_from_slice(more);
                 first_packet(gathered).map(answer)
             };

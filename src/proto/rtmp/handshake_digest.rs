@@ -126,7 +126,7 @@ const KEY_END: [u8; 32] = [
     0x6e, 0xec, 0x5d, 0x2d, 0x29, 0x80, 0x6f, 0xab, 0x93, 0xb8, 0xe6, 0x36, 0xcf, 0xeb, 0x31, 0xae,
 ];
 
-/// Players look whether it is 0, which would mean "no digest", and at nothing else.
+/// Anything but 0, which says that a peer knows no digests.
 const SERVER_VERSION: [u8; 4] = [1, 0, 5, 4];
 const PLAYER_VERSION: [u8; 4] = [0x80, 0, 7, 2];
 
