@@ -311,6 +311,8 @@ fn properties_of_the_wrong_type_count_as_absent() {
     assert_eq!((&*connect.page_url, &*connect.swf_url, &*connect.app), ("", "", ""));
     assert_eq!((connect.object_encoding, connect.transaction), (0.0, 7.0));
     assert!(connect.args_dropped);
+    peer.server.accept_connect(&ConnectReply::default());
+    assert!(peer.replies()[3].starts_with("20 3 0 '_result' 7 {"));
 }
 
 #[test]
