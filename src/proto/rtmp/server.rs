@@ -493,7 +493,7 @@ impl Idle {
 /// Answers a command that has no effect where the client is.
 fn answer(control: &mut Control, command: &Command, transaction: f64) {
     match command {
-        Command::Answer => {}
+        Command::Answer | Command::Connect(_) => {}
         Command::CreateStream => control.command(0, |w| reply::stream_created(w, transaction)),
         // Not above 0, or no number at all.
         _ if transaction.partial_cmp(&0.0) != Some(Ordering::Greater) => {}
