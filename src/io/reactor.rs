@@ -11,10 +11,12 @@ use crate::io::clock;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::time::Timespec;
+use smol::LocalExecutor;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::MaybeUninit;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +24,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 /// Events that one wait can bring; the rest comes with the next. 16 bytes each, on the stack.
 const EVENTS: usize = 256;
+/// Ordinary tasks between two looks at events and urgent tasks: a player's write takes some 7 µs.
+const ORDINARY_A_TURN: usize = 16;
 /// The event that another thread sends to end a wait.
 const NOTIFY: u64 = u64::MAX;
 
@@ -41,21 +45,32 @@ fn reactor() -> io::Result<Rc<Reactor>> {
     })
 }
 
-/// Polls `future`, and waits for what it waits for, until it is done.
-pub(super) fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
+/// Runs the tasks of two executors, and waits for what they wait for, until `done`. Tasks of the
+/// first never wait for those of the second, but for [`ORDINARY_A_TURN`] of them.
+pub(super) fn drive(
+    urgent: &LocalExecutor<'_>,
+    ordinary: &LocalExecutor<'_>,
+    done: impl Fn() -> bool,
+) -> io::Result<()> {
     let reactor = reactor()?;
-    let mut future = Box::pin(future);
     let waker = Waker::from(reactor.notifier.clone());
+    let mut task = Context::from_waker(&waker);
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return Ok(output);
+        while urgent.try_tick() {}
+        if done() {
+            return Ok(());
         }
-        loop {
-            reactor.turn()?;
-            if reactor.notifier.woken.swap(false, Ordering::AcqRel) {
-                break;
-            }
+        let ran = (0..ORDINARY_A_TURN).take_while(|_| ordinary.try_tick()).count();
+        if ran > 0 {
+            reactor.turn(false)?;
+            continue;
         }
+        // Other threads may wake tasks, too: from here on that ends the wait.
+        reactor.notifier.woken.store(false, Ordering::SeqCst);
+        let mut ticks = (pin!(urgent.tick()), pin!(ordinary.tick()));
+        let none = ticks.0.as_mut().poll(&mut task).is_pending()
+            && ticks.1.as_mut().poll(&mut task).is_pending();
+        reactor.turn(none)?;
     }
 }
 
@@ -83,7 +98,7 @@ impl Wake for Notifier {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::AcqRel) && self.waiting.load(Ordering::Acquire) {
+        if !self.woken.swap(true, Ordering::SeqCst) && self.waiting.load(Ordering::SeqCst) {
             // Fails only when the counter is full: then the wait ends anyway.
             let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
         }
@@ -107,17 +122,21 @@ impl Reactor {
         })
     }
 
-    /// Waits for events and deadlines and wakes whom they concern. Does not wait when somebody
-    /// was woken meanwhile.
-    fn turn(&self) -> io::Result<()> {
-        let timeout = self.timeout();
-        self.notifier.waiting.store(true, Ordering::Release);
-        let timeout = if self.notifier.woken.load(Ordering::Acquire) { Some(0) } else { timeout };
+    /// Takes events and deadlines that are there, and wakes whom they concern. With `wait` it
+    /// waits for the first, unless another thread woke a task.
+    fn turn(&self, wait: bool) -> io::Result<()> {
+        let mut timeout = Some(0);
+        if wait {
+            self.notifier.waiting.store(true, Ordering::SeqCst);
+            if !self.notifier.woken.load(Ordering::SeqCst) {
+                timeout = self.timeout();
+            }
+        }
         let timeout = timeout
             .map(|ms| Timespec { tv_sec: (ms / 1000) as _, tv_nsec: (ms % 1000 * 1_000_000) as _ });
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let waited = epoll::wait(&self.epoll, &mut buffer[..], timeout.as_ref());
-        self.notifier.waiting.store(false, Ordering::Release);
+        self.notifier.waiting.store(false, Ordering::SeqCst);
         let events = match waited {
             Ok((events, _)) => events,
             Err(rustix::io::Errno::INTR) => return Ok(()),

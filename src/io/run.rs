@@ -4,6 +4,7 @@ use crate::io::clock;
 use crate::io::reactor::{self, Timer};
 use smol::LocalExecutor;
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -11,30 +12,48 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// Starts tasks on the thread that called [`run`].
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Spawner {
-    executor: Rc<LocalExecutor<'static>>,
+    urgent: Rc<LocalExecutor<'static>>,
+    ordinary: Rc<LocalExecutor<'static>>,
 }
 
 impl Spawner {
     /// Starts a task that nobody waits for.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.executor.spawn(task).detach();
+        self.ordinary.spawn(task).detach();
+    }
+
+    /// Runs `task` ahead of those that were spawned, and waits for it. For publishers: what came
+    /// in while players are being served goes out with the same writes.
+    pub async fn urgent<T: 'static>(&self, task: impl Future<Output = T> + 'static) -> T {
+        self.urgent.spawn(task).await
     }
 }
 
-impl std::fmt::Debug for Spawner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Spawner")
     }
 }
 
 /// Runs `main` and whatever it spawns on this thread, until `main` ends. Fails when the system
 /// has no descriptor for it left.
-pub fn run<T, F: Future<Output = T>>(main: impl FnOnce(Spawner) -> F) -> io::Result<T> {
-    let executor = Rc::new(LocalExecutor::new());
-    let main = main(Spawner { executor: executor.clone() });
-    reactor::block_on(executor.run(main))
+pub fn run<T, F>(main: impl FnOnce(Spawner) -> F) -> io::Result<T>
+where
+    T: 'static,
+    F: Future<Output = T> + 'static,
+{
+    let spawner = Spawner::default();
+    let output = Rc::new(Cell::new(None));
+    let (slot, main) = (output.clone(), main(spawner.clone()));
+    spawner.urgent.spawn(async move { slot.set(Some(main.await)) }).detach();
+    let taken = RefCell::new(None);
+    reactor::drive(&spawner.urgent, &spawner.ordinary, || {
+        *taken.borrow_mut() = output.take();
+        taken.borrow().is_some()
+    })?;
+    taken.into_inner().ok_or_else(|| io::ErrorKind::Interrupted.into())
 }
 
 /// Something that happens once, and a future of it.

@@ -28,8 +28,17 @@ use std::time::Duration;
 /// A read that brings less than this is followed by the pause of merged read.
 const MERGED_READ_SMALL: usize = 4096;
 
-/// Takes the stream until the client stops.
-pub(super) async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) -> Outcome {
+/// Takes the stream until the client stops. Gives the connection back.
+pub(super) async fn serve(
+    mut link: Link<Server>,
+    cx: Rc<Context>,
+    opened: Opened,
+) -> (Link<Server>, Outcome) {
+    let outcome = take_stream(&mut link, &cx, &opened).await;
+    (link, outcome)
+}
+
+async fn take_stream(link: &mut Link<Server>, cx: &Rc<Context>, opened: &Opened) -> Outcome {
     let vhost = opened.vhost.clone();
     let settings = context::settings(&vhost);
     let id = link.session().id();

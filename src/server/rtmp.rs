@@ -3,7 +3,7 @@
 use crate::config::Role;
 use crate::context::Context;
 use crate::io::link::{End, Link};
-use crate::io::{clock, run, tcp};
+use crate::io::{clock, log as tank, run, tcp};
 use crate::limits;
 
 use crate::proto::rtmp::command::Connect;
@@ -38,13 +38,19 @@ pub async fn serve(sock: tcp::Socket, id: u32, peer: IpAddr, cx: Rc<Context>) {
     session.expect(clock::after(limits::HANDSHAKE_TIMEOUT), "handshake not finished");
     // The time that the handshake carries is only looked at by its owner.
     let machine = Server::new(clock::now() as u32);
-    let mut link = Link::new(sock, machine, session);
+    let link = Link::new(sock, machine, session);
     if let Err(e) = tcp::set_nodelay(link.socket(), true) {
         log::warn!("socket options: {e}");
     }
-    let outcome = converse(&mut link, &cx).await;
+    let (link, outcome) = converse(link, &cx).await;
     match outcome {
-        Outcome::End(end) => say_why(&link, &end),
+        Outcome::End(end) => {
+            say_why(&link, &end);
+            if matches!(end, End::Protocol(_)) {
+                // The machine may have said why.
+                link.close().await;
+            }
+        }
         Outcome::Refused(refusal) => {
             log::warn!("client refused, {refusal}");
             link.close().await;
@@ -66,25 +72,25 @@ fn say_why(link: &Link<Server>, end: &End<Error>) {
     log::warn!("{end}. ret={code}, received={received}, sent={sent}");
 }
 
-async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
+async fn converse(mut link: Link<Server>, cx: &Rc<Context>) -> (Link<Server>, Outcome) {
     let mut connected: Option<Box<Connect>> = None;
     loop {
         let event = match link.next().await {
             Ok(event) => event,
-            Err(end) => return Outcome::End(end),
+            Err(end) => return (link, Outcome::End(end)),
         };
         let outcome = match (event, connected.as_deref()) {
             (Event::Handshake(form), _) => {
                 log::info!("{form} handshake success");
-                expect(link, limits::COMMAND_TIMEOUT, "no connect");
+                expect(&link, limits::COMMAND_TIMEOUT, "no connect");
                 continue;
             }
             (Event::Connect(connect), _) => {
-                if let Err(refusal) = accept(link, cx, &connect) {
+                if let Err(refusal) = accept(&mut link, cx, &connect) {
                     link.machine.refuse_connect(&refusal.text);
-                    return Outcome::Refused(refusal);
+                    return (link, Outcome::Refused(refusal));
                 }
-                expect(link, limits::COMMAND_TIMEOUT, "neither publish nor play");
+                expect(&link, limits::COMMAND_TIMEOUT, "neither publish nor play");
                 connected = Some(connect);
                 continue;
             }
@@ -94,15 +100,21 @@ async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
                     request.style,
                     request.name
                 );
-                let opened = open(link, cx, connect, &request.name, Role::Publish);
+                let opened = open(&link, cx, connect, &request.name, Role::Publish);
                 let outcome = match opened {
-                    Ok(opened) => publish::serve(link, cx, opened).await,
+                    Ok(opened) => {
+                        let serve = publish::serve(link, cx.clone(), opened);
+                        let task = tank::traced(tank::id(), serve);
+                        let (back, outcome) = cx.spawner.urgent(task).await;
+                        link = back;
+                        outcome
+                    }
                     Err(refusal) => Outcome::Refused(refusal),
                 };
                 if let Outcome::Refused(refusal) = &outcome {
                     link.machine.refuse("NetStream.Publish.BadName", &refusal.text);
                 }
-                expect(link, limits::REPUBLISH_TIMEOUT, "no publish after FCUnpublish");
+                expect(&link, limits::REPUBLISH_TIMEOUT, "no publish after FCUnpublish");
                 outcome
             }
             (Event::Play(request), Some(connect)) => {
@@ -111,15 +123,15 @@ async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
                     request.name,
                     request.duration
                 );
-                let opened = open(link, cx, connect, &request.name, Role::Play);
+                let opened = open(&link, cx, connect, &request.name, Role::Play);
                 let outcome = match opened {
-                    Ok(opened) => play::serve(link, cx, opened, request.duration).await,
+                    Ok(opened) => play::serve(&mut link, cx, opened, request.duration).await,
                     Err(refusal) => Outcome::Refused(refusal),
                 };
                 if let Outcome::Refused(refusal) = &outcome {
                     link.machine.refuse("NetStream.Play.Failed", &refusal.text);
                 }
-                expect(link, limits::REPLAY_TIMEOUT, "no play after closeStream");
+                expect(&link, limits::REPLAY_TIMEOUT, "no play after closeStream");
                 outcome
             }
             (Event::Note(note), _) => {
@@ -129,7 +141,7 @@ async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
             _ => continue,
         };
         if !matches!(outcome, Outcome::Again) {
-            return outcome;
+            return (link, outcome);
         }
         link.hurry = true;
     }
