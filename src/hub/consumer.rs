@@ -92,6 +92,11 @@ impl Consumer {
         self.played
     }
 
+    /// Whether all that is visible was sent.
+    pub fn is_caught_up(&self) -> bool {
+        self.at_boundary() && self.next >= self.source.peek().visible
+    }
+
     /// Whether the last packet was sent to its end, so that other messages may follow.
     pub fn at_boundary(&self) -> bool {
         self.offset == 0 && self.rest.is_empty()

@@ -219,7 +219,7 @@ impl<M: Machine> Link<M> {
 
     /// Sends what is left, says that nothing more comes, and waits a moment for the peer to read
     /// it: a socket that is closed while the peer still sends throws the last reply away.
-    pub async fn close(mut self) {
+    pub async fn close(&mut self) {
         within(LINGER, async {
             if self.flush().await.is_err() {
                 return;

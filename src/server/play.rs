@@ -31,9 +31,7 @@ pub(super) async fn serve(
         Ok(consumer) => consumer,
         Err(refused) => return Outcome::Refused(refused.into()),
     };
-    if let Err(e) = tcp::set_nodelay(link.socket(), vhost.tcp_nodelay)
-        .and_then(|()| tcp::set_send_buffer(link.socket(), SNDBUF))
-    {
+    if let Err(e) = tcp::set_send_buffer(link.socket(), SNDBUF) {
         log::warn!("socket options: {e}");
     }
     link.hurry = false;
@@ -44,6 +42,8 @@ pub(super) async fn serve(
     let framing = Rtmp { chunk_size: link.machine.out_chunk_size() as u32 };
     let mut player = Player::new(consumer, framing, vhost.play.send_min_interval.0);
     let mut progress = cx.stages.enter(Stage::Play);
+    // Until the first picture is out, small writes do not wait for acknowledgements.
+    let mut starting = !vhost.tcp_nodelay;
     let outcome = poll_fn(|task| {
         let polled = player.poll(task, link, |_, consumer, event| match event {
             Event::Pause(pause) => {
@@ -57,6 +57,12 @@ pub(super) async fn serve(
             }
             _ => ControlFlow::Continue(()),
         });
+        if starting && player.packets() > 0 && player.consumer.is_caught_up() {
+            starting = false;
+            if let Err(e) = tcp::set_nodelay(link.socket(), false) {
+                log::warn!("socket options: {e}");
+            }
+        }
         if duration > 0.0 && f64::from(player.consumer.played()) >= duration {
             let text = format!("the {duration} ms that were asked for are over");
             return Poll::Ready(Ok(Some(Refusal::new(2019, text))));

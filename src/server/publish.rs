@@ -30,10 +30,10 @@ const MERGED_READ_SMALL: usize = 4096;
 
 /// Takes the stream until the client stops. Gives the connection back.
 pub(super) async fn serve(
-    mut link: Link<Server>,
+    mut link: Box<Link<Server>>,
     cx: Rc<Context>,
     opened: Opened,
-) -> (Link<Server>, Outcome) {
+) -> (Box<Link<Server>>, Outcome) {
     let outcome = take_stream(&mut link, &cx, &opened).await;
     (link, outcome)
 }

@@ -38,11 +38,12 @@ pub async fn serve(sock: tcp::Socket, id: u32, peer: IpAddr, cx: Rc<Context>) {
     session.expect(clock::after(limits::HANDSHAKE_TIMEOUT), "handshake not finished");
     // The time that the handshake carries is only looked at by its owner.
     let machine = Server::new(clock::now() as u32);
-    let link = Link::new(sock, machine, session);
+    // Boxed: it moves between tasks, and a future keeps room for each place that it was at.
+    let link = Box::new(Link::new(sock, machine, session));
     if let Err(e) = tcp::set_nodelay(link.socket(), true) {
         log::warn!("socket options: {e}");
     }
-    let (link, outcome) = converse(link, &cx).await;
+    let (mut link, outcome) = converse(link, &cx).await;
     match outcome {
         Outcome::End(end) => {
             say_why(&link, &end);
@@ -72,7 +73,7 @@ fn say_why(link: &Link<Server>, end: &End<Error>) {
     log::warn!("{end}. ret={code}, received={received}, sent={sent}");
 }
 
-async fn converse(mut link: Link<Server>, cx: &Rc<Context>) -> (Link<Server>, Outcome) {
+async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Server>>, Outcome) {
     let mut connected: Option<Box<Connect>> = None;
     loop {
         let event = match link.next().await {
@@ -125,7 +126,9 @@ async fn converse(mut link: Link<Server>, cx: &Rc<Context>) -> (Link<Server>, Ou
                 );
                 let opened = open(&link, cx, connect, &request.name, Role::Play);
                 let outcome = match opened {
-                    Ok(opened) => play::serve(&mut link, cx, opened, request.duration).await,
+                    Ok(opened) => {
+                        Box::pin(play::serve(&mut link, cx, opened, request.duration)).await
+                    }
                     Err(refusal) => Outcome::Refused(refusal),
                 };
                 if let Outcome::Refused(refusal) = &outcome {
