@@ -17,7 +17,7 @@ use crate::proto::rtmp::server::{Event, Server};
 use crate::proto::rtmp::{RUNNEL, metadata};
 use crate::server::access::{Opened, Refusal};
 use crate::server::rtmp::Outcome;
-use crate::service::SERVICES;
+use crate::service::attach;
 use bytes::BytesMut;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -74,11 +74,7 @@ async fn take_stream(link: &mut Link<Server>, cx: &Rc<Context>, opened: &Opened)
         u8::from(vhost.tcp_nodelay)
     );
     let mut ingest = Ingest::new(publisher, &opened.key, options.parse_sps);
-    for service in SERVICES {
-        if let Some(sink) = (service.attach)(&opened.key, &vhost) {
-            ingest.publisher.attach(sink);
-        }
-    }
+    attach(&mut ingest.publisher, cx, &opened.key, &vhost);
     link.session().expect(clock::after(options.firstpkt_timeout.0), "the publisher sent nothing");
 
     let mut merge = MergedRead::new(options.mr && !vhost.min_latency, options.mr_latency.0);
