@@ -207,6 +207,8 @@ impl Consumer {
             return None;
         }
         self.generation = Some(state.headers.generation);
+        // There may be none: the next publisher has not sent its own yet.
+        state.headers.iter().next()?;
         state.ring.get(self.next).map(|first| first.dts)
     }
 
@@ -229,6 +231,9 @@ impl Consumer {
     /// The end of the run that may be sent: what is visible, or the next video packet that may
     /// have to be left out.
     fn run_end(&self, state: &State) -> Seq {
+        if self.offset > 0 && self.paused {
+            return self.next + 1;
+        }
         if !self.wait_key || self.offset > 0 {
             return state.visible;
         }

@@ -44,7 +44,7 @@ pub async fn serve(
     let framing = Rtmp { chunk_size: link.machine.out_chunk_size() as u32 };
     let mut player = Player::new(consumer, framing, vhost.play.send_min_interval.0);
     let mut progress = cx.stages.enter(Stage::Play);
-    let outcome = poll_fn(|task| {
+    let mut outcome = poll_fn(|task| {
         let polled = player.poll(task, link, |_, consumer, event| match event {
             Event::Pause(pause) => {
                 consumer.pause(pause);
@@ -57,7 +57,8 @@ pub async fn serve(
             }
             _ => ControlFlow::Continue(()),
         });
-        if duration > 0.0 && f64::from(player.consumer.played()) >= duration {
+        let over = duration > 0.0 && f64::from(player.consumer.played()) >= duration;
+        if over && polled.is_pending() && player.consumer.at_boundary() {
             let text = format!("the {duration} ms that were asked for are over");
             return Poll::Ready(Ok(Some(Refusal::new(2019, text))));
         }
@@ -67,6 +68,9 @@ pub async fn serve(
         polled.map_ok(|()| None)
     })
     .await;
+    if matches!(outcome, Ok(None)) {
+        outcome = poll_fn(|task| player.poll_finish(task, link)).await.map(|()| None);
+    }
     log::info!("stop play, msgs={}, skipped={}", player.packets(), player.consumer.skipped());
     finish(outcome)
 }

@@ -6,7 +6,7 @@ use crate::hub::pithy::Stage;
 use crate::hub::session::Kick;
 use crate::hub::{Publisher, SinkError, StreamKey};
 use crate::io::clock;
-use crate::io::link::Link;
+use crate::io::link::{End, Link};
 use crate::io::tcp;
 use crate::limits::{MESSAGE_MAX, RING_BYTES};
 use crate::media::arena::{Arena, Full};
@@ -106,6 +106,21 @@ pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) ->
     let dropped = ingest.publisher.dropped() + u64::from(link.machine.dropped());
     log::info!("stop publish, msgs={}, dropped={dropped}", ingest.packets);
     log::info!("cleanup when unpublish");
+    tell(link, outcome)
+}
+
+/// Says to a publisher that is still there why its stream ends.
+fn tell(link: &mut Link<Server>, outcome: Outcome) -> Outcome {
+    let (text, outcome) = match outcome {
+        Outcome::Refused(refusal) => (refusal.text.clone(), Outcome::Refused(refusal)),
+        Outcome::End(end @ (End::Protocol(_) | End::Kicked(_)))
+            if !matches!(end, End::Kicked(Kick::Shutdown)) =>
+        {
+            (end.to_string(), Outcome::Told(end))
+        }
+        outcome => return outcome,
+    };
+    link.machine.end("error", "NetStream.Publish.Failed", &text);
     outcome
 }
 

@@ -6,6 +6,7 @@ use crate::io::link::{End, Link};
 use crate::io::{clock, tcp};
 use crate::limits;
 
+use crate::proto::Machine as _;
 use crate::proto::rtmp::command::Connect;
 use crate::proto::rtmp::server::{ConnectReply, Event, Server};
 use crate::proto::rtmp::{Error, url};
@@ -22,6 +23,8 @@ pub enum Outcome {
     Again,
     /// The connection is over.
     End(End<Error>),
+    /// The connection is over, and what the client is told of it is still to be sent.
+    Told(End<Error>),
     /// The client is refused, and told so.
     Refused(Refusal),
 }
@@ -46,6 +49,12 @@ pub async fn serve(sock: Async<TcpStream>, id: u32, peer: IpAddr, cx: Rc<Context
     let outcome = converse(&mut link, &cx).await;
     match outcome {
         Outcome::End(end) => say_why(&link, &end),
+        Outcome::Told(end) => {
+            say_why(&link, &end);
+            if !link.machine.send_buf().is_empty() {
+                link.close().await;
+            }
+        }
         Outcome::Refused(refusal) => {
             log::warn!("client refused, {refusal}");
             link.close().await;
@@ -72,6 +81,7 @@ async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
     loop {
         let event = match link.next().await {
             Ok(event) => event,
+            Err(end @ End::Protocol(_)) => return Outcome::Told(end),
             Err(end) => return Outcome::End(end),
         };
         let outcome = match (event, connected.as_deref()) {
@@ -119,6 +129,7 @@ async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
                 };
                 if let Outcome::Refused(refusal) = &outcome {
                     link.machine.refuse("NetStream.Play.Failed", &refusal.text);
+                    link.machine.end("error", "NetStream.Play.Failed", &refusal.text);
                 }
                 expect(link, limits::REPLAY_TIMEOUT, "no play after closeStream");
                 outcome
