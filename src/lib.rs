@@ -1,5 +1,7 @@
 //! runnel
 
+#![forbid(unsafe_code)]
+
 pub mod codec;
 pub mod config;
 pub mod context;

@@ -142,6 +142,7 @@ impl Consumer {
                     return Ok(Sent::CaughtUp);
                 }
                 self.keep_up(state);
+                self.skip_to_key(state);
                 if let Some(next) = self.headers_due(state) {
                     let time = self.jitter.now(next);
                     let wide = framing.wide(time);
@@ -149,7 +150,6 @@ impl Consumer {
                     let bytes = image.stamp(framing, wide, |_| time);
                     return self.send_headers(bytes, write);
                 }
-                self.skip_to_key(state);
             }
             let to = self.run_end(state);
             if self.next >= to {

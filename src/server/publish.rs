@@ -8,7 +8,7 @@ use crate::hub::{Publisher, SinkError, StreamKey};
 use crate::io::clock;
 use crate::io::link::{End, Link};
 use crate::io::tcp;
-use crate::limits::{MESSAGE_MAX, RING_BYTES};
+use crate::limits::{HEADER_MAX, MESSAGE_MAX, RING_BYTES};
 use crate::media::arena::{Arena, Full};
 use crate::media::{Kind, Packet};
 use crate::proto::rtmp::chunk::{Buffers, Refused};
@@ -181,6 +181,7 @@ impl<'a> Ingest<'a> {
             self.take_metadata(&packet, now)
         } else {
             if packet.header {
+                Self::bound(&packet)?;
                 self.describe(&packet)?;
             }
             self.publisher.push(packet, now)
@@ -196,6 +197,11 @@ impl<'a> Ingest<'a> {
                 return Ok(());
             }
         };
+        if shown.payload.len() > HEADER_MAX {
+            let len = shown.payload.len();
+            log::warn!("ignore metadata of {}, {len} bytes, {HEADER_MAX} are allowed", self.key);
+            return Ok(());
+        }
         let number = |value: Option<f64>| value.unwrap_or_default();
         let name = |codec: Option<crate::media::Codec>| codec.map_or("none", |c| c.name());
         log::info!(
@@ -213,6 +219,16 @@ impl<'a> Ingest<'a> {
         }
         let shown = Packet::new(Kind::Data, packet.dts, shown.payload);
         self.publisher.push_metadata(packet, shown, now)
+    }
+
+    fn bound(packet: &Packet) -> Result<(), Refusal> {
+        let len = packet.payload.len();
+        if len <= HEADER_MAX {
+            return Ok(());
+        }
+        let text =
+            format!("{:?} sequence header of {len} bytes, {HEADER_MAX} are allowed", packet.kind);
+        Err(Refusal::new(3001, text))
     }
 
     /// Logs what a sequence header says. One that cannot be read ends the stream, as players

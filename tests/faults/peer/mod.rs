@@ -1,17 +1,17 @@
 //! A server process, and peers made of raw bytes that do to it what they like.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
-
 pub(crate) mod control;
 pub(crate) mod media;
 pub(crate) mod server;
 
 use bytes::Bytes;
+use runnel::limits::MERGE_MS;
 use runnel::proto::amf0::{Object, Reader, Writer};
 use runnel::proto::rtmp::chunk::{Decoder, Message, write_message};
 use runnel::proto::rtmp::handshake::{ClientHandshake, Form};
-use runnel::proto::rtmp::message::{AUDIO, COMMAND, DATA, Heap, SET_CHUNK_SIZE, VIDEO};
+use runnel::proto::rtmp::message::{
+    AUDIO, COMMAND, DATA, Heap, SET_CHUNK_SIZE, USER_CONTROL, VIDEO,
+};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// The chunk size that peers announce, so that media goes in one piece.
 pub(crate) const CHUNK: usize = 60_000;
 const BLOCK: usize = 64 * 1024;
+const PACED: usize = 4 * 1024;
 
 /// One connection to the server.
 pub(crate) struct Peer {
@@ -31,6 +32,8 @@ pub(crate) struct Peer {
     /// Bytes sent behind the handshake: where the next one is, in the server's log.
     pub(crate) sent: usize,
     closed: bool,
+    /// Read 4 kB at a time, with this pause before each.
+    pub(crate) pace: Option<Duration>,
 }
 
 impl Peer {
@@ -45,7 +48,7 @@ impl Peer {
         sock.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let (decoder, input) = (Decoder::default(), Vec::new());
         sock.set_write_timeout(Some(SOON)).unwrap();
-        Self { sock, decoder, input, out_chunk: 128, sent: 0, closed: false }
+        Self { sock, decoder, input, out_chunk: 128, sent: 0, closed: false, pace: None }
     }
 
     /// A connection behind the handshake.
@@ -168,6 +171,22 @@ impl Peer {
         self.message(VIDEO, 1, 0, &media::video_header());
     }
 
+    /// Waits until the server has taken all that was sent, and has shown it to players.
+    pub(crate) fn sync(&mut self) {
+        let mark = self.sent as u32;
+        let [a, b, c, d] = mark.to_be_bytes();
+        self.message(USER_CONTROL, 0, 0, &[0, 6, a, b, c, d]);
+        let end = Instant::now() + SOON;
+        loop {
+            let message = self.next(end.saturating_duration_since(Instant::now()));
+            let message = message.expect("a ping is answered");
+            if message.type_id == USER_CONTROL && *message.payload == [0, 7, a, b, c, d] {
+                break;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(u64::from(MERGE_MS) + 50));
+    }
+
     /// The next message within `time`; `None` when none came or the connection is closed.
     pub(crate) fn next(&mut self, time: Duration) -> Option<Message> {
         let end = Instant::now() + time;
@@ -261,7 +280,10 @@ impl Peer {
 
     /// One read.
     pub(crate) fn fill(&mut self) {
-        let mut block = vec![0; BLOCK];
+        let mut block = vec![0; if self.pace.is_some() { PACED } else { BLOCK }];
+        if let Some(pace) = self.pace {
+            std::thread::sleep(pace);
+        }
         match self.sock.read(&mut block) {
             Ok(0) => self.closed = true,
             Ok(n) => self.input.extend(&block[..n]),

@@ -33,8 +33,8 @@ impl Server {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let conf = std::env::temp_dir()
-            .join(format!("runnel-test-{}-{number}.conf", std::process::id()));
+        let conf =
+            std::env::temp_dir().join(format!("runnel-test-{}-{number}.conf", std::process::id()));
         let global = format!(
             "listen {address};\nmax_connections 500;\ndaemon off;\nsrs_log_tank console;\n"
         );
@@ -78,6 +78,16 @@ impl Server {
             assert!(Instant::now() < end, "no line has {parts:?}:\n{}", self.tail());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Waits until `count` lines have all of `parts`, and makes sure that there are no more.
+    pub(crate) fn logged_times(&self, parts: &[&str], count: usize) {
+        let end = Instant::now() + SOON;
+        while self.lines(parts).len() < count {
+            assert!(Instant::now() < end, "not {count} times {parts:?}:\n{}", self.tail());
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(self.lines(parts).len(), count, "{parts:?}");
     }
 
     /// The lines so far that have all of `parts`.

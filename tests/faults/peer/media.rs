@@ -5,7 +5,8 @@ use bytes::Bytes;
 /// AAC LC, 44.1 kHz, stereo.
 pub(crate) const AUDIO_HEADER: &[u8] = &[0xaf, 0, 0x12, 0x10];
 /// An AVCDecoderConfigurationRecord of 320x180.
-const RECORD: &str = "0142c00cffe100196742c00cd901419f9f011000000300100000030320f142a48001000568cb83cb20";
+const RECORD: &str =
+    "0142c00cffe100196742c00cd901419f9f011000000300100000030320f142a48001000568cb83cb20";
 const KEY: u8 = 0x17;
 const INTER: u8 = 0x27;
 const FRAME_HEAD: usize = 9;
