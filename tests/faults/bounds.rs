@@ -2,7 +2,7 @@
 
 use crate::peer::control::Control;
 use crate::peer::server::Server;
-use crate::peer::{CHUNK, Peer, SOON, media};
+use crate::peer::{CHUNK, KEPT, Peer, SOON, media};
 use runnel::limits::{
     self, AMF_DEPTH, AMF_VALUES, CHUNK_SIZE_MIN, CHUNK_STREAMS, CONTROL_MAX, CONTROL_OUT_MAX,
     HEADER_MAX, MESSAGE_MAX, NAME_MAX, URL_MAX,
@@ -13,8 +13,6 @@ use runnel::proto::rtmp::message::{AUDIO, COMMAND, DATA, SET_CHUNK_SIZE, USER_CO
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Memory that the allocator may keep after a test's load is gone, in kB.
-const KEPT: usize = 2048;
 const MOMENT: Duration = Duration::from_millis(300);
 
 fn url(len: usize) -> String {
@@ -90,6 +88,52 @@ fn names_and_urls_are_taken_up_to_their_bounds_and_never_cut() {
 }
 
 #[test]
+fn page_and_swf_urls_are_bounded_too() {
+    let server = Server::plain();
+    let connect = |key: &str, len: usize| {
+        let mut peer = Peer::shaken(server.address);
+        peer.command(0, |w| {
+            w.string("connect").number(1.0).object().key("tcUrl").string("rtmp://127.0.0.1/live");
+            w.key(key).string(&"u".repeat(len)).end();
+        });
+        peer
+    };
+    for key in ["pageUrl", "swfUrl"] {
+        assert_eq!(connect(key, URL_MAX).reply().0, "_result");
+        let mut peer = connect(key, URL_MAX + 1);
+        let text = format!("{key} is longer than 2048 bytes");
+        let (name, _, told) = peer.reply();
+        assert_eq!((&*name, &told), ("_error", &text));
+        peer.expect_close(SOON);
+        server.logged(&["[warn]", &text, &format!("before byte {}. ret=2005", peer.sent)]);
+    }
+}
+
+#[test]
+fn who_is_refused_and_goes_on_sending_is_cut_off() {
+    let server = Server::plain();
+    let control = Control::start(server.address);
+    let mut many = Peer::connected(server.address);
+    let mut slow = Peer::connected(server.address);
+    let start = Instant::now();
+    for peer in [&mut many, &mut slow] {
+        peer.publish("control");
+        assert_eq!(peer.status(), "NetStream.Publish.BadName");
+    }
+    let frames = vec![0x55; 1 << 20];
+    let cut = |peer: &mut Peer, bytes: &[u8]| {
+        while std::io::Write::write_all(&mut peer.sock, bytes).is_ok() {
+            assert!(start.elapsed() < Duration::from_secs(4), "it is still there");
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    cut(&mut many, &frames);
+    assert!(start.elapsed() < Duration::from_secs(1), "256 kB are listened to, no more");
+    cut(&mut slow, &[7]);
+    control.finish();
+}
+
+#[test]
 fn a_vhost_that_is_not_there_is_refused() {
     let server = Server::start("vhost one.example {\n}\n");
     for publish in [true, false] {
@@ -138,7 +182,7 @@ fn with_takeover_the_new_publisher_goes_on_where_the_old_one_is_told_to_go() {
         media::Frame::Video { number, .. } => Some(number),
         _ => None,
     };
-    let mut next = |player: &mut Peer| {
+    let next = |player: &mut Peer| {
         std::iter::from_fn(|| player.next_media(SOON)).find_map(|(_, _, p)| number(&p))
     };
     assert_eq!(next(&mut player), Some(1));

@@ -2,6 +2,7 @@
 //! slowly or never. Each of them is told or dropped, the log says why and where, memory goes back
 //! to what it was, and a healthy stream beside them loses nothing.
 
+mod absent;
 mod bounds;
 mod input;
 mod peer;

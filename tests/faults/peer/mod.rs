@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// The chunk size that peers announce, so that media goes in one piece.
 pub(crate) const CHUNK: usize = 60_000;
+/// Memory that the allocator may keep after a test's load is gone, in kB.
+pub(crate) const KEPT: usize = 2048;
 const BLOCK: usize = 64 * 1024;
 const PACED: usize = 4 * 1024;
 
