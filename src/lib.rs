@@ -85,6 +85,8 @@
 //! | merged write, merged read | several packets a system call (`mw_latency`, `mr`) |
 //! | origin, edge, forward, ingest, transcode, caster, hooks, refer | as in SRS |
 
+#![forbid(unsafe_code)]
+
 pub mod codec;
 pub mod config;
 pub mod context;

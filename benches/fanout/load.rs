@@ -56,12 +56,13 @@ pub(crate) fn play(words: &[String]) -> Result<(), String> {
                     return Ok(());
                 }
             } else if let Some(player) = players.get_mut(at as usize)
-                && let Err(reason) = player.read(&mut buffer, &mut counts, port) {
-                    let _ = epoll::delete(&poll, &player.socket);
-                    counts.lost += usize::from(player.first_frame.is_none());
-                    counts.ended += 1;
-                    eprintln!("player {at}: {reason}");
-                }
+                && let Err(reason) = player.read(&mut buffer, &mut counts, port)
+            {
+                let _ = epoll::delete(&poll, &player.socket);
+                counts.lost += usize::from(player.first_frame.is_none());
+                counts.ended += 1;
+                eprintln!("player {at}: {reason}");
+            }
         }
     }
 }
