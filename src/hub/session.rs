@@ -1,9 +1,9 @@
 //! The connections of a thread: who they are, until when something must happen, who has to go.
 
+use core::net::IpAddr;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
@@ -165,7 +165,7 @@ impl Registry {
 mod tests {
     use super::*;
 
-    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const PEER: IpAddr = IpAddr::V4(core::net::Ipv4Addr::LOCALHOST);
 
     #[test]
     fn a_deadline_ends_the_session_when_it_is_over_and_not_before() {

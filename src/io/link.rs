@@ -2,9 +2,9 @@
 
 use crate::hub::session::{Kick, Session};
 use crate::io::run::within;
+use crate::io::tcp;
 use crate::limits::READ_BUF;
 use crate::proto::Machine;
-use smol::Async;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
@@ -54,7 +54,7 @@ impl<E: fmt::Display> fmt::Display for End<E> {
 
 /// A socket, the machine that speaks on it, and the session that others know it by.
 pub struct Link<M> {
-    sock: Async<TcpStream>,
+    sock: tcp::Socket,
     /// The protocol.
     pub machine: M,
     session: Rc<Session>,
@@ -63,13 +63,15 @@ pub struct Link<M> {
     received: u64,
     sent: u64,
     last_read: usize,
+    /// The peer waits for each of our answers before it goes on.
+    pub hurry: bool,
 }
 
 impl<M: Machine> Link<M> {
     /// A link over a connected socket.
-    pub fn new(sock: Async<TcpStream>, machine: M, session: Rc<Session>) -> Self {
+    pub fn new(sock: tcp::Socket, machine: M, session: Rc<Session>) -> Self {
         let (received, sent) = (0, 0);
-        Self { sock, machine, session, rest: Vec::new(), received, sent, last_read: 0 }
+        Self { sock, machine, session, rest: Vec::new(), received, sent, last_read: 0, hurry: true }
     }
 
     /// The socket, for its options.
@@ -121,6 +123,9 @@ impl<M: Machine> Link<M> {
             if bytes.is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            if self.sock.poll_writable(cx).is_pending() {
+                return Poll::Pending;
+            }
             match self.sock.get_ref().write(bytes) {
                 Ok(0) => return Poll::Ready(Err(End::Closed)),
                 Ok(n) => {
@@ -128,11 +133,7 @@ impl<M: Machine> Link<M> {
                     self.sent += n as u64;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => match self.sock.poll_writable(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => return Poll::Ready(Err(End::Io(e))),
-                    Poll::Pending => return Poll::Pending,
-                },
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.is_full(),
                 Err(e) => return Poll::Ready(Err(End::Io(e))),
             }
         }
@@ -156,52 +157,61 @@ impl<M: Machine> Link<M> {
             }
         }
         for _ in 0..READS_A_POLL {
-            let read = SCRATCH.with_borrow_mut(|scratch| match self.sock.get_ref().read(scratch) {
-                Ok(0) => Some(Poll::Ready(Err(End::Closed))),
-                Ok(n) => {
-                    self.received += n as u64;
-                    self.last_read = n;
-                    let input = scratch.get(..n).unwrap_or_default();
-                    self.feed(input, &mut handle).map(Poll::Ready)
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => None,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => Some(Poll::Pending),
-                Err(e) => Some(Poll::Ready(Err(End::Io(e)))),
-            });
-            match read {
-                Some(Poll::Pending) => match self.sock.poll_readable(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => return Poll::Ready(Err(End::Io(e))),
-                    Poll::Pending => return Poll::Pending,
-                },
-                Some(result) => return result,
-                None if self.last_read < READ_BUF => match self.sock.poll_readable(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => return Poll::Ready(Err(End::Io(e))),
-                    Poll::Pending => return Poll::Pending,
-                },
-                None => {}
+            // Asking the reactor costs nothing; asking the socket is a system call, and a player
+            // that is woken to send would make one for each write.
+            if self.sock.poll_readable(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if let Some(result) = self.read(&mut handle) {
+                return Poll::Ready(result);
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
+    /// One read, if there is something to read.
+    fn read<B>(
+        &mut self,
+        handle: &mut impl FnMut(&mut M, M::Event) -> ControlFlow<B>,
+    ) -> Option<Result<B, End<M::Error>>> {
+        SCRATCH.with_borrow_mut(|scratch| match self.sock.get_ref().read(scratch) {
+            Ok(0) => Some(Err(End::Closed)),
+            Ok(n) => {
+                self.received += n as u64;
+                self.last_read = n;
+                if n < scratch.len() {
+                    self.sock.is_drained();
+                }
+                if self.hurry {
+                    // Without it the peer waits a little longer, nothing else.
+                    let _ = tcp::acknowledge_now(self.sock.get_ref());
+                }
+                self.feed(scratch.get(..n).unwrap_or_default(), handle)
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => None,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.sock.would_block_read();
+                None
+            }
+            Err(e) => Some(Err(End::Io(e))),
+        })
+    }
+
     /// One write of payload that the machine does not have, between its own messages. 0 means
     /// that the socket takes nothing; the task is woken when it does.
     pub fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
         loop {
+            if self.sock.poll_writable(cx).is_pending() {
+                return Ok(0);
+            }
             match self.sock.get_ref().write(bytes) {
                 Ok(n) => {
                     self.sent += n as u64;
                     return Ok(n);
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => match self.sock.poll_writable(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => return Err(e),
-                    Poll::Pending => return Ok(0),
-                },
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.is_full(),
                 Err(e) => return Err(e),
             }
         }
@@ -209,7 +219,7 @@ impl<M: Machine> Link<M> {
 
     /// Sends what is left, says that nothing more comes, and waits a moment for the peer to read
     /// it: a socket that is closed while the peer still sends throws the last reply away.
-    pub async fn close(mut self) {
+    pub async fn close(&mut self) {
         within(LINGER, async {
             if self.flush().await.is_err() {
                 return;
@@ -217,13 +227,12 @@ impl<M: Machine> Link<M> {
             let _ = self.socket().shutdown(Shutdown::Write);
             let mut taken = 0;
             while taken < LINGER_BYTES {
-                let read = self.sock.readable().await.and_then(|()| {
-                    SCRATCH.with_borrow_mut(|scratch| self.sock.get_ref().read(scratch))
-                });
+                poll_fn(|cx| self.sock.poll_readable(cx)).await;
+                let read = SCRATCH.with_borrow_mut(|scratch| self.sock.get_ref().read(scratch));
                 match read {
                     Ok(0) => return,
                     Ok(n) => taken += n,
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.would_block_read(),
                     Err(_) => return,
                 }
             }

@@ -1,11 +1,15 @@
 //! The only folder that names the runtime, sockets, files, processes, threads and the clock.
 
 pub mod clock;
+pub mod files;
 pub mod link;
 pub mod load;
 pub mod log;
 pub mod player;
+mod reactor;
 pub mod run;
+pub mod signal;
 pub mod stage;
 pub mod tcp;
+pub mod timer;
 pub mod zone;

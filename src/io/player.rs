@@ -1,16 +1,16 @@
 //! The one loop that sends a stream to a player, whatever its protocol.
 
 use crate::hub::images::Images;
+use crate::hub::session::Kick;
 use crate::hub::{Consumer, Sent};
 use crate::io::clock;
 use crate::io::link::{End, Link};
+use crate::io::timer::Pause;
 use crate::limits::SEND_TIMEOUT;
 use crate::proto::Machine;
 use crate::proto::framing::Framing;
-use smol::Timer;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct Player<F> {
     framing: F,
     /// `send_min_interval`.
     interval: Duration,
-    pause: Option<Pin<Box<Timer>>>,
+    pause: Pause,
     packets: u64,
 }
 
@@ -37,7 +37,7 @@ impl<F: Framing> Player<F> {
     /// Sends what `consumer` reads in `framing`. With an `interval` that is not zero at most one
     /// merged write goes out in each.
     pub fn new(consumer: Consumer, framing: F, interval: Duration) -> Self {
-        Self { consumer, framing, interval, pause: None, packets: 0 }
+        Self { consumer, framing, interval, pause: Pause::default(), packets: 0 }
     }
 
     /// Packets sent.
@@ -65,6 +65,24 @@ impl<F: Framing> Player<F> {
         }
     }
 
+    /// Sends nothing more than the rest of a half-sent packet, so that other messages may follow.
+    /// Ready when that is done. Reads nothing.
+    pub fn poll_finish<M: Machine>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Link<M>,
+    ) -> Poll<Result<(), End<M::Error>>> {
+        if let Some(why) = link.session().kicked() {
+            return Poll::Ready(Err(End::Kicked(why)));
+        }
+        self.consumer.pause(true);
+        match self.poll_send(cx, link) {
+            Poll::Ready(Err(end)) => Poll::Ready(Err(end)),
+            _ if self.consumer.at_boundary() => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
+    }
+
     fn poll_send<M: Machine>(
         &mut self,
         cx: &mut Context<'_>,
@@ -80,14 +98,13 @@ impl<F: Framing> Player<F> {
                     Self::expect_progress(link);
                     return Poll::Pending;
                 }
-                if let Some(pause) = &mut self.pause {
-                    if Pin::new(pause).poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    self.pause = None;
+                if self.pause.poll(cx).is_pending() {
+                    return Poll::Pending;
                 }
             }
             if self.consumer.poll_ready(cx).is_pending() {
+                // All was taken, and nothing is due.
+                link.session().relax();
                 return Poll::Pending;
             }
             let sent = IMAGES.with_borrow_mut(|images| {
@@ -98,7 +115,7 @@ impl<F: Framing> Player<F> {
                     self.packets += packets as u64;
                     link.session().relax();
                     if !self.interval.is_zero() {
-                        self.pause = Some(Box::pin(Timer::after(self.interval)));
+                        self.pause.begin(self.interval);
                     }
                 }
                 Ok(Sent::Blocked) => {
@@ -107,7 +124,7 @@ impl<F: Framing> Player<F> {
                 }
                 Ok(Sent::CaughtUp) => {}
                 Ok(Sent::Lost) => {
-                    let why = crate::hub::session::Kick::Timeout("the player stopped reading");
+                    let why = Kick::Timeout("the player stopped reading");
                     return Poll::Ready(Err(End::Kicked(why)));
                 }
                 Err(e) => return Poll::Ready(Err(End::Io(e))),

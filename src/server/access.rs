@@ -4,8 +4,8 @@ use crate::config::{Config, Role, Verdict, Vhost};
 use crate::hub::{Refused, StreamKey};
 use crate::proto::rtmp::command::Connect;
 use crate::proto::rtmp::url;
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 use std::rc::Rc;
 
 /// A request that was let in.

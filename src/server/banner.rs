@@ -1,12 +1,13 @@
 //! The first screen: what this is, what it may use, where to publish and where to watch.
 
 use crate::config::Config;
+use crate::io::tcp;
 use crate::limits;
 use crate::server::listen::Listener;
 use crate::server::options::Options;
 use crate::service::FEATURES;
+use core::net::{IpAddr, Ipv4Addr};
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 /// The port that RTMP urls leave out.
 const RTMP_PORT: u16 = 1935;
@@ -20,7 +21,7 @@ pub fn version() -> String {
 pub fn print(options: &Options, config: &Config, listeners: &[Listener]) {
     let ports: Vec<u16> = listeners.iter().map(|l| l.address.port()).collect();
     let local_only = listeners.iter().all(|l| l.address.ip().is_loopback());
-    let host = if local_only { None } else { lan_address() };
+    let host = if local_only { None } else { tcp::lan_address() };
     print!("{}", screen(options, config, &ports, host));
 }
 
@@ -35,9 +36,10 @@ fn screen(options: &Options, config: &Config, ports: &[u16], host: Option<IpAddr
     let app = format!("rtmp://{host}{port}/live");
     let mut text = String::new();
     let listens: Vec<String> = ports.iter().map(u16::to_string).collect();
-    let file = options.config.as_ref().map_or("none, built-in defaults".into(), |path| {
-        path.display().to_string()
-    });
+    let file = options
+        .config
+        .as_ref()
+        .map_or("none, built-in defaults".into(), |path| path.display().to_string());
     let features = if FEATURES.is_empty() { "none".into() } else { FEATURES.join(" ") };
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{}", version());
@@ -59,7 +61,8 @@ fn screen(options: &Options, config: &Config, ports: &[u16], host: Option<IpAddr
     if options.demo {
         let _ = writeln!(text, "  demo    ffplay -fflags nobuffer {app}/demo");
     } else if FEATURES.contains(&"demo") {
-        let _ = writeln!(text, "  no encoder at hand? --demo publishes a test picture as {app}/demo");
+        let _ =
+            writeln!(text, "  no encoder at hand? --demo publishes a test picture as {app}/demo");
     }
     text.push('\n');
     text
@@ -104,14 +107,4 @@ pub fn limits(config: &Config) -> String {
 
 fn megabytes(bytes: usize) -> String {
     format!("{:.1} MB", bytes as f64 / (1 << 20) as f64)
-}
-
-/// The address that others in the network reach this machine at. Nothing is sent to find it: a
-/// datagram socket is given a peer, and asked which of our addresses it would use.
-fn lan_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // 192.0.2.0/24 is for documentation, and routed by default like any other.
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_unspecified()).then_some(address)
 }

@@ -3,14 +3,12 @@
 use crate::config::Config;
 use crate::context::Context;
 use crate::io::log::{next_id, traced};
-use crate::io::{run, tcp};
+use crate::io::{files, run, tcp};
 use crate::limits;
 use crate::server::{StartError, rtmp};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use smol::Async;
+use core::net::SocketAddr;
 use std::cell::Cell;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,7 +21,7 @@ const OWN_FILES: usize = 9;
 /// A bound socket.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Async<TcpListener>,
+    socket: tcp::ListenSocket,
     /// Where it listens.
     pub address: SocketAddr,
 }
@@ -34,8 +32,7 @@ pub fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
         let socket = tcp::listen(endpoint.ip, endpoint.port)
             .map_err(|e| StartError::new(1002, refused_port(endpoint.port, &e)))?;
         let address = socket
-            .get_ref()
-            .local_addr()
+            .address()
             .map_err(|e| StartError::new(1003, format!("listen at {}: {e}", endpoint.port)))?;
         Ok(Listener { socket, address })
     };
@@ -62,17 +59,7 @@ pub fn check_files(config: &Config) -> Result<(), StartError> {
         );
     }
     let needed = (clients + config.descriptors() + OWN_FILES) as u64;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| needed <= current) {
-        return Ok(());
-    }
-    // The soft limit is ours to raise.
-    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
-    if limit.maximum.is_none_or(|most| needed <= most) && setrlimit(Resource::Nofile, raised).is_ok()
-    {
-        return Ok(());
-    }
-    let most = limit.maximum.or(limit.current).unwrap_or_default();
+    let Err(most) = files::allow_open(needed) else { return Ok(()) };
     let fit = most.saturating_sub(needed - clients as u64);
     Err(StartError::new(
         1023,
@@ -91,7 +78,6 @@ impl Listener {
         loop {
             match self.socket.accept().await {
                 Ok((socket, peer)) => {
-                    let peer = tcp::plain(peer.ip());
                     let most = cx.max_clients();
                     if cx.sessions.len() >= most {
                         if !full.replace(true) {
@@ -104,9 +90,6 @@ impl Listener {
                         continue;
                     }
                     full.set(false);
-                    if let Err(e) = tcp::accepted(socket.get_ref()) {
-                        log::warn!("socket options: {e}");
-                    }
                     let id = next_id();
                     cx.spawner.spawn(traced(id, rtmp::serve(socket, id, peer, cx.clone())));
                 }

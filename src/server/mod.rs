@@ -7,13 +7,14 @@ pub mod options;
 mod play;
 mod publish;
 pub mod rtmp;
-mod signal;
 
 use crate::config::{self, Config, Endpoint, LogTank};
 use crate::context::Context;
 use crate::hub::session::Kick;
 use crate::io::run::{self, Spawner, sleep};
-use crate::io::{clock, log as tank};
+use crate::io::signal::{Request, Signals};
+use crate::io::{clock, files, log as tank};
+use crate::limits;
 use crate::service::{FEATURES, SERVICES};
 use options::Options;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,7 @@ pub fn load(options: &Options) -> Result<Config, StartError> {
 }
 
 fn read(path: &Path) -> Result<Config, StartError> {
-    let text = std::fs::read(path)
+    let text = files::read(path, limits::CONF_BYTES)
         .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
     let loaded = config::load(&text)
         .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
@@ -72,7 +73,7 @@ fn read(path: &Path) -> Result<Config, StartError> {
 /// Serves until a signal ends the process.
 pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     if !matches!(config.work_dir.as_str(), "" | "./") {
-        std::env::set_current_dir(&config.work_dir)
+        files::change_directory(Path::new(&config.work_dir))
             .map_err(|e| StartError::new(1023, format!("work_dir {}: {e}", config.work_dir)))?;
     }
     listen::check_files(&config)?;
@@ -81,6 +82,7 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     tank::configure(&log_settings(&config))
         .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
     run::run(|spawner| serve(options.demo, config, listeners, spawner))
+        .map_err(|e| StartError::new(1013, format!("epoll: {e}")))?
 }
 
 fn log_settings(config: &Config) -> tank::Settings {
@@ -100,7 +102,7 @@ async fn serve(
     listeners: Vec<listen::Listener>,
     spawner: Spawner,
 ) -> Result<(), StartError> {
-    let mut signals = signal::Signals::new()
+    let signals = Signals::new()
         .map_err(|e| StartError::new(1048, format!("signals cannot be received: {e}")))?;
     let cx = Context::new(config, demo, spawner);
     for listener in listeners {
@@ -117,9 +119,29 @@ async fn serve(
             context.sessions.sweep(clock::now());
         }
     });
-    signals.until_stop().await;
+    // In a task of its own: this one is polled whenever any is.
+    let (stop_now, stopping) = run::once();
+    cx.spawner.spawn(async move {
+        obey(signals).await;
+        stop_now.set();
+    });
+    stopping.await;
     stop(&cx).await;
     Ok(())
+}
+
+/// Acts on signals until one of them is to stop.
+async fn obey(mut signals: Signals) {
+    loop {
+        match signals.next().await {
+            Request::Stop => return,
+            Request::Reload => log::warn!("reload is not in this image, restart instead"),
+            Request::Reopen => {
+                tank::reopen();
+                log::info!("log file reopened");
+            }
+        }
+    }
 }
 
 /// Ends all connections, and waits a moment for them.

@@ -120,7 +120,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        for (line, part) in [("-x", "-x"), ("--no", "--no"), ("-c", "-c"), ("-p 0", "0"), ("-t", "-c")] {
+        for (line, part) in
+            [("-x", "-x"), ("--no", "--no"), ("-c", "-c"), ("-p 0", "0"), ("-t", "-c")]
+        {
             assert!(parse(line).is_err_and(|e| e.contains(part)), "{line}");
         }
     }

@@ -2,14 +2,14 @@
 
 use crate::context::{self, Context};
 use crate::hub::Consumer;
+use crate::hub::pithy::Stage;
 use crate::io::link::{End, Link};
 use crate::io::player::Player;
-use crate::hub::pithy::Stage;
 use crate::io::tcp;
 use crate::limits::SNDBUF;
 use crate::proto::framing::Rtmp;
-use crate::proto::rtmp::server::{Event, Server};
 use crate::proto::rtmp::Error;
+use crate::proto::rtmp::server::{Event, Server};
 use crate::server::access::{Opened, Refusal};
 use crate::server::rtmp::Outcome;
 use std::future::poll_fn;
@@ -19,7 +19,7 @@ use std::task::Poll;
 
 /// Sends the stream until the client closes it. `duration` is what the client asked for in
 /// milliseconds; at 0 and below there is no end.
-pub async fn serve(
+pub(super) async fn serve(
     link: &mut Link<Server>,
     cx: &Rc<Context>,
     opened: Opened,
@@ -31,11 +31,10 @@ pub async fn serve(
         Ok(consumer) => consumer,
         Err(refused) => return Outcome::Refused(refused.into()),
     };
-    if let Err(e) = tcp::set_nodelay(link.socket(), vhost.tcp_nodelay)
-        .and_then(|()| tcp::set_send_buffer(link.socket(), SNDBUF))
-    {
+    if let Err(e) = tcp::set_send_buffer(link.socket(), SNDBUF) {
         log::warn!("socket options: {e}");
     }
+    link.hurry = false;
     link.machine.accept_play();
     link.session().relax();
     announce(&consumer, link, &opened);
@@ -43,7 +42,9 @@ pub async fn serve(
     let framing = Rtmp { chunk_size: link.machine.out_chunk_size() as u32 };
     let mut player = Player::new(consumer, framing, vhost.play.send_min_interval.0);
     let mut progress = cx.stages.enter(Stage::Play);
-    let outcome = poll_fn(|task| {
+    // Until the first picture is out, small writes do not wait for acknowledgements.
+    let mut starting = !vhost.tcp_nodelay;
+    let mut outcome = poll_fn(|task| {
         let polled = player.poll(task, link, |_, consumer, event| match event {
             Event::Pause(pause) => {
                 consumer.pause(pause);
@@ -56,7 +57,14 @@ pub async fn serve(
             }
             _ => ControlFlow::Continue(()),
         });
-        if duration > 0.0 && f64::from(player.consumer.played()) >= duration {
+        if starting && player.packets() > 0 && player.consumer.is_caught_up() {
+            starting = false;
+            if let Err(e) = tcp::set_nodelay(link.socket(), false) {
+                log::warn!("socket options: {e}");
+            }
+        }
+        let over = duration > 0.0 && f64::from(player.consumer.played()) >= duration;
+        if over && polled.is_pending() && player.consumer.at_boundary() {
             let text = format!("the {duration} ms that were asked for are over");
             return Poll::Ready(Ok(Some(Refusal::new(2019, text))));
         }
@@ -66,6 +74,9 @@ pub async fn serve(
         polled.map_ok(|()| None)
     })
     .await;
+    if matches!(outcome, Ok(None)) {
+        outcome = poll_fn(|task| player.poll_finish(task, link)).await.map(|()| None);
+    }
     log::info!("stop play, msgs={}, skipped={}", player.packets(), player.consumer.skipped());
     finish(outcome)
 }

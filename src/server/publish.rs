@@ -2,13 +2,14 @@
 
 use crate::codec;
 use crate::context::{self, Context};
+use crate::hub::pithy::Stage;
 use crate::hub::session::Kick;
 use crate::hub::{Publisher, SinkError, StreamKey};
 use crate::io::clock;
-use crate::io::link::Link;
-use crate::hub::pithy::Stage;
+use crate::io::link::{End, Link};
 use crate::io::tcp;
-use crate::limits::{MESSAGE_MAX, RING_BYTES};
+use crate::io::timer::{Alarm, Pause};
+use crate::limits::{HEADER_MAX, MESSAGE_MAX, RING_BYTES};
 use crate::media::arena::{Arena, Full};
 use crate::media::{Kind, Packet};
 use crate::proto::rtmp::chunk::{Buffers, Refused};
@@ -16,12 +17,10 @@ use crate::proto::rtmp::server::{Event, Server};
 use crate::proto::rtmp::{RUNNEL, metadata};
 use crate::server::access::{Opened, Refusal};
 use crate::server::rtmp::Outcome;
-use crate::service::SERVICES;
+use crate::service::attach;
 use bytes::BytesMut;
-use smol::Timer;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
@@ -29,8 +28,17 @@ use std::time::Duration;
 /// A read that brings less than this is followed by the pause of merged read.
 const MERGED_READ_SMALL: usize = 4096;
 
-/// Takes the stream until the client stops.
-pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) -> Outcome {
+/// Takes the stream until the client stops. Gives the connection back.
+pub(super) async fn serve(
+    mut link: Box<Link<Server>>,
+    cx: Rc<Context>,
+    opened: Opened,
+) -> (Box<Link<Server>>, Outcome) {
+    let outcome = take_stream(&mut link, &cx, &opened).await;
+    (link, outcome)
+}
+
+async fn take_stream(link: &mut Link<Server>, cx: &Rc<Context>, opened: &Opened) -> Outcome {
     let vhost = opened.vhost.clone();
     let settings = context::settings(&vhost);
     let id = link.session().id();
@@ -45,6 +53,7 @@ pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) ->
     }
     let share = RING_BYTES + 4 * MESSAGE_MAX;
     let arena = Arena::new(cx.hub.pool().clone(), share, MESSAGE_MAX);
+    link.hurry = false;
     link.machine.accept_publish(Box::new(Media(arena)));
     let options = &vhost.publish;
     if let Err(e) = tcp::set_nodelay(link.socket(), vhost.tcp_nodelay) {
@@ -65,19 +74,15 @@ pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) ->
         u8::from(vhost.tcp_nodelay)
     );
     let mut ingest = Ingest::new(publisher, &opened.key, options.parse_sps);
-    for service in SERVICES {
-        if let Some(sink) = (service.attach)(&opened.key, &vhost) {
-            ingest.publisher.attach(sink);
-        }
-    }
+    attach(&mut ingest.publisher, cx, &opened.key, &vhost);
     link.session().expect(clock::after(options.firstpkt_timeout.0), "the publisher sent nothing");
 
     let mut merge = MergedRead::new(options.mr && !vhost.min_latency, options.mr_latency.0);
     merge.size_buffer(link);
     let mut progress = cx.stages.enter(Stage::Publish);
-    let mut alarm = Alarm { timer: Box::pin(Timer::never()), at: None };
+    let mut alarm = Alarm::default();
     let outcome = poll_fn(|task| {
-        if merge.poll_pause(task).is_ready() {
+        if merge.pause.poll(task).is_ready() {
             let before = ingest.packets;
             let polled = ingest.poll(task, link);
             if polled.is_ready() {
@@ -86,7 +91,7 @@ pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) ->
             if ingest.packets > before {
                 let until = clock::after(options.normal_timeout.0);
                 link.session().expect(until, "the publisher fell silent");
-                merge.after_read(link, task);
+                merge.after_read(link);
             }
         }
         ingest.flush_when_due(cx, task, &mut alarm);
@@ -105,6 +110,21 @@ pub async fn serve(link: &mut Link<Server>, cx: &Rc<Context>, opened: Opened) ->
     let dropped = ingest.publisher.dropped() + u64::from(link.machine.dropped());
     log::info!("stop publish, msgs={}, dropped={dropped}", ingest.packets);
     log::info!("cleanup when unpublish");
+    tell(link, outcome)
+}
+
+/// Says to a publisher that is still there why its stream ends.
+fn tell(link: &mut Link<Server>, outcome: Outcome) -> Outcome {
+    let (text, outcome) = match outcome {
+        Outcome::Refused(refusal) => (refusal.text.clone(), Outcome::Refused(refusal)),
+        Outcome::End(end @ (End::Protocol(_) | End::Kicked(_)))
+            if !matches!(end, End::Kicked(Kick::Shutdown)) =>
+        {
+            (end.to_string(), Outcome::Told(end))
+        }
+        outcome => return outcome,
+    };
+    link.machine.end("error", "NetStream.Publish.Failed", &text);
     outcome
 }
 
@@ -165,6 +185,7 @@ impl<'a> Ingest<'a> {
             self.take_metadata(&packet, now)
         } else {
             if packet.header {
+                Self::bound(&packet)?;
                 self.describe(&packet)?;
             }
             self.publisher.push(packet, now)
@@ -180,6 +201,11 @@ impl<'a> Ingest<'a> {
                 return Ok(());
             }
         };
+        if shown.payload.len() > HEADER_MAX {
+            let len = shown.payload.len();
+            log::warn!("ignore metadata of {}, {len} bytes, {HEADER_MAX} are allowed", self.key);
+            return Ok(());
+        }
         let number = |value: Option<f64>| value.unwrap_or_default();
         let name = |codec: Option<crate::media::Codec>| codec.map_or("none", |c| c.name());
         log::info!(
@@ -197,6 +223,16 @@ impl<'a> Ingest<'a> {
         }
         let shown = Packet::new(Kind::Data, packet.dts, shown.payload);
         self.publisher.push_metadata(packet, shown, now)
+    }
+
+    fn bound(packet: &Packet) -> Result<(), Refusal> {
+        let len = packet.payload.len();
+        if len <= HEADER_MAX {
+            return Ok(());
+        }
+        let text =
+            format!("{:?} sequence header of {len} bytes, {HEADER_MAX} are allowed", packet.kind);
+        Err(Refusal::new(3001, text))
     }
 
     /// Logs what a sequence header says. One that cannot be read ends the stream, as players
@@ -228,33 +264,15 @@ impl<'a> Ingest<'a> {
     }
 }
 
-/// A timer that is only touched when its time changes.
-struct Alarm {
-    timer: Pin<Box<Timer>>,
-    at: Option<u64>,
-}
-
-impl Alarm {
-    /// Ready at `at`, in milliseconds of the clock.
-    fn poll(&mut self, task: &mut Task<'_>, at: u64) -> Poll<()> {
-        if self.at != Some(at) {
-            self.at = Some(at);
-            let wait = Duration::from_millis(at.saturating_sub(clock::now()));
-            self.timer.as_mut().set_after(wait);
-        }
-        self.timer.as_mut().poll(task).map(|_| self.at = None)
-    }
-}
-
 /// `mr`: after a small read, nothing is read for a while, so that the next one brings more.
 struct MergedRead {
     latency: Option<Duration>,
-    pause: Option<Pin<Box<Timer>>>,
+    pause: Pause,
 }
 
 impl MergedRead {
     fn new(on: bool, latency: Duration) -> Self {
-        Self { latency: on.then_some(latency), pause: None }
+        Self { latency: on.then_some(latency), pause: Pause::default() }
     }
 
     /// The kernel must hold what comes in the meantime: 5 Mbit/s of it.
@@ -267,24 +285,11 @@ impl MergedRead {
         }
     }
 
-    fn after_read(&mut self, link: &Link<Server>, task: &mut Task<'_>) {
+    fn after_read(&mut self, link: &Link<Server>) {
         if let Some(latency) = self.latency
             && link.last_read() < MERGED_READ_SMALL
         {
-            let mut pause = Box::pin(Timer::after(latency));
-            if pause.as_mut().poll(task).is_pending() {
-                self.pause = Some(pause);
-            }
+            self.pause.begin(latency);
         }
-    }
-
-    fn poll_pause(&mut self, task: &mut Task<'_>) -> Poll<()> {
-        if let Some(pause) = &mut self.pause {
-            if pause.as_mut().poll(task).is_pending() {
-                return Poll::Pending;
-            }
-            self.pause = None;
-        }
-        Poll::Ready(())
     }
 }

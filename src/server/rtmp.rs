@@ -3,16 +3,16 @@
 use crate::config::Role;
 use crate::context::Context;
 use crate::io::link::{End, Link};
-use crate::io::{clock, tcp};
+use crate::io::{clock, log as tank, run, tcp};
 use crate::limits;
+
 use crate::proto::Machine as _;
 use crate::proto::rtmp::command::Connect;
 use crate::proto::rtmp::server::{ConnectReply, Event, Server};
 use crate::proto::rtmp::{Error, url};
 use crate::server::access::{self, Opened, Refusal};
 use crate::server::{play, publish};
-use smol::Async;
-use std::net::{IpAddr, TcpStream};
+use core::net::IpAddr;
 use std::rc::Rc;
 
 /// How serving a stream ended.
@@ -22,6 +22,8 @@ pub enum Outcome {
     Again,
     /// The connection is over.
     End(End<Error>),
+    /// The connection is over, and what the client is told of it is still to be sent.
+    Told(End<Error>),
     /// The client is refused, and told so.
     Refused(Refusal),
 }
@@ -33,16 +35,26 @@ impl From<End<Error>> for Outcome {
 }
 
 /// Serves one client to its end. `id` is the connection id, `peer` the client's address.
-pub async fn serve(sock: Async<TcpStream>, id: u32, peer: IpAddr, cx: Rc<Context>) {
+pub async fn serve(sock: tcp::Socket, id: u32, peer: IpAddr, cx: Rc<Context>) {
     log::info!("RTMP client ip={peer}");
     let session = cx.sessions.enter(id, peer);
     session.expect(clock::after(limits::HANDSHAKE_TIMEOUT), "handshake not finished");
     // The time that the handshake carries is only looked at by its owner.
     let machine = Server::new(clock::now() as u32);
-    let mut link = Link::new(sock, machine, session);
-    let outcome = converse(&mut link, &cx).await;
+    // Boxed: it moves between tasks, and a future keeps room for each place that it was at.
+    let link = Box::new(Link::new(sock, machine, session));
+    if let Err(e) = tcp::set_nodelay(link.socket(), true) {
+        log::warn!("socket options: {e}");
+    }
+    let (mut link, outcome) = converse(link, &cx).await;
     match outcome {
         Outcome::End(end) => say_why(&link, &end),
+        Outcome::Told(end) => {
+            say_why(&link, &end);
+            if !link.machine.send_buf().is_empty() {
+                link.close().await;
+            }
+        }
         Outcome::Refused(refusal) => {
             log::warn!("client refused, {refusal}");
             link.close().await;
@@ -64,39 +76,50 @@ fn say_why(link: &Link<Server>, end: &End<Error>) {
     log::warn!("{end}. ret={code}, received={received}, sent={sent}");
 }
 
-async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
+async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Server>>, Outcome) {
     let mut connected: Option<Box<Connect>> = None;
     loop {
         let event = match link.next().await {
             Ok(event) => event,
-            Err(end) => return Outcome::End(end),
+            Err(end @ End::Protocol(_)) => return (link, Outcome::Told(end)),
+            Err(end) => return (link, Outcome::End(end)),
         };
         let outcome = match (event, connected.as_deref()) {
             (Event::Handshake(form), _) => {
                 log::info!("{form} handshake success");
-                expect(link, limits::COMMAND_TIMEOUT, "no connect");
+                expect(&link, limits::COMMAND_TIMEOUT, "no connect");
                 continue;
             }
             (Event::Connect(connect), _) => {
-                if let Err(refusal) = accept(link, cx, &connect) {
+                if let Err(refusal) = accept(&mut link, cx, &connect) {
                     link.machine.refuse_connect(&refusal.text);
-                    return Outcome::Refused(refusal);
+                    return (link, Outcome::Refused(refusal));
                 }
-                expect(link, limits::COMMAND_TIMEOUT, "neither publish nor play");
+                expect(&link, limits::COMMAND_TIMEOUT, "neither publish nor play");
                 connected = Some(connect);
                 continue;
             }
             (Event::Publish(request), Some(connect)) => {
-                log::info!("client identified, type={}, stream_name={}", request.style, request.name);
-                let opened = open(link, cx, connect, &request.name, Role::Publish);
+                log::info!(
+                    "client identified, type={}, stream_name={}",
+                    request.style,
+                    request.name
+                );
+                let opened = open(&link, cx, connect, &request.name, Role::Publish);
                 let outcome = match opened {
-                    Ok(opened) => publish::serve(link, cx, opened).await,
+                    Ok(opened) => {
+                        let serve = publish::serve(link, cx.clone(), opened);
+                        let task = tank::traced(tank::id(), serve);
+                        let (back, outcome) = cx.spawner.urgent(task).await;
+                        link = back;
+                        outcome
+                    }
                     Err(refusal) => Outcome::Refused(refusal),
                 };
                 if let Outcome::Refused(refusal) = &outcome {
                     link.machine.refuse("NetStream.Publish.BadName", &refusal.text);
                 }
-                expect(link, limits::REPUBLISH_TIMEOUT, "no publish after FCUnpublish");
+                expect(&link, limits::REPUBLISH_TIMEOUT, "no publish after FCUnpublish");
                 outcome
             }
             (Event::Play(request), Some(connect)) => {
@@ -105,15 +128,18 @@ async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
                     request.name,
                     request.duration
                 );
-                let opened = open(link, cx, connect, &request.name, Role::Play);
+                let opened = open(&link, cx, connect, &request.name, Role::Play);
                 let outcome = match opened {
-                    Ok(opened) => play::serve(link, cx, opened, request.duration).await,
+                    Ok(opened) => {
+                        Box::pin(play::serve(&mut link, cx, opened, request.duration)).await
+                    }
                     Err(refusal) => Outcome::Refused(refusal),
                 };
                 if let Outcome::Refused(refusal) = &outcome {
                     link.machine.refuse("NetStream.Play.Failed", &refusal.text);
+                    link.machine.end("error", "NetStream.Play.Failed", &refusal.text);
                 }
-                expect(link, limits::REPLAY_TIMEOUT, "no play after closeStream");
+                expect(&link, limits::REPLAY_TIMEOUT, "no play after closeStream");
                 outcome
             }
             (Event::Note(note), _) => {
@@ -123,8 +149,9 @@ async fn converse(link: &mut Link<Server>, cx: &Rc<Context>) -> Outcome {
             _ => continue,
         };
         if !matches!(outcome, Outcome::Again) {
-            return outcome;
+            return (link, outcome);
         }
+        link.hurry = true;
     }
 }
 
@@ -160,7 +187,7 @@ fn accept(link: &mut Link<Server>, cx: &Context, connect: &Connect) -> Result<()
     let server_ip = link.socket().local_addr().map(|a| tcp::plain(a.ip()).to_string());
     link.machine.accept_connect(&ConnectReply {
         server_ip: server_ip.unwrap_or_default(),
-        pid: std::process::id(),
+        pid: run::process_id(),
         id: link.session().id(),
         window_ack: vhost.map_or(2_500_000, |v| v.out_ack_size),
         in_ack_size: vhost.map_or(0, |v| v.in_ack_size),

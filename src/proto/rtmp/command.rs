@@ -48,7 +48,7 @@ pub struct Connect {
     pub flash_ver: String,
     /// 0 for AMF0 (the default), 3 for AMF3; sent back as it is.
     pub object_encoding: f64,
-    /// The transaction, which should be 1.
+    /// The transaction, which should be 1; the answer carries it.
     pub transaction: f64,
     /// The argument after the properties: `srs_*` of an edge, or what a player's page adds.
     pub args: Option<Object>,

@@ -255,3 +255,40 @@ const LARGE_CHUNK: u32 = 65_536;
 const SEQUENCE_MAX: u32 = 0xf000_0000;
 /// Limit type of Set Peer Bandwidth (§5.4.5).
 const DYNAMIC: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::rtmp::message::Heap;
+
+    /// Feeds a message and returns the number in the acknowledgement that it causes.
+    fn acknowledged(control: &mut Control, len: usize) -> Option<u32> {
+        let mut bytes = Vec::new();
+        write_message(&mut bytes, 128, 6, 77, 1, 0, &vec![0; len]);
+        let received = control.receive(&mut &*bytes, &mut Heap { media_max: 0 });
+        assert!(matches!(received, Ok(Some(Received::Message(_)))));
+        let number = control.pending().last_chunk().map(|word| u32::from_be_bytes(*word));
+        control.sent(control.pending().len());
+        number
+    }
+
+    #[test]
+    fn acknowledgements_start_again_before_they_could_wrap() {
+        let mut control = Control::new(1000);
+        control.set_window(400);
+        control.sequence = SEQUENCE_MAX - 300;
+        assert_eq!(acknowledged(&mut control, 100), None);
+        assert_eq!(acknowledged(&mut control, 100), Some(SEQUENCE_MAX - 300 + 224));
+        assert_eq!(acknowledged(&mut control, 200), Some(213));
+    }
+
+    #[test]
+    fn chunks_are_of_the_size_that_was_announced() {
+        let mut control = Control::new(1000);
+        control.send_chunk_size(0);
+        assert_eq!(control.out_chunk_size(), 1);
+        control.send_chunk_size(u32::MAX);
+        assert_eq!(control.out_chunk_size(), 0xff_ffff);
+        assert_eq!(control.pending()[..16], *b"\x02\0\0\0\0\0\x04\x01\0\0\0\0\0\0\0\x01");
+    }
+}

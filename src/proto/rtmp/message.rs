@@ -151,7 +151,8 @@ impl Aggregate {
             self.rest.advance(SUB_HEADER);
             let payload = self.rest.split_to(len);
             self.rest.advance(BACK_POINTER);
-            let delta = *self.delta.get_or_insert(self.timestamp.wrapping_sub(timestamp));
+            let first = self.timestamp.wrapping_sub(timestamp);
+            let delta = *self.delta.get_or_insert(first);
             let kind = match type_id {
                 AUDIO => Kind::Audio,
                 VIDEO => Kind::Video,

@@ -12,6 +12,9 @@ mod error;
 pub mod handshake;
 #[cfg(feature = "digest")]
 mod handshake_digest;
+#[path = "handshake_plain.rs"]
+#[cfg(not(feature = "digest"))]
+mod handshake_digest;
 mod identity;
 pub mod message;
 pub mod metadata;
@@ -23,21 +26,3 @@ pub use client::Client;
 pub use error::{Cause, Error};
 pub use identity::{Identity, RUNNEL};
 pub use server::Server;
-
-/// Without the feature no peer is known to speak the digest handshake.
-#[cfg(not(feature = "digest"))]
-mod handshake_digest {
-    use super::handshake::Packet;
-
-    pub(super) fn answer(_c1: &Packet, _time: u32, _out: &mut Vec<u8>) -> bool {
-        false
-    }
-
-    pub(super) fn hello(_time: u32, _out: &mut Vec<u8>) -> bool {
-        false
-    }
-
-    pub(super) fn finish(_s1: &Packet, _out: &mut Vec<u8>) -> bool {
-        false
-    }
-}

@@ -8,11 +8,12 @@ use crate::proto::amf0::{Object, Value, Writer};
 /// and that none of the extensions of `capsEx` is used.
 pub(super) fn connected(
     w: &mut Writer<'_>,
+    transaction: f64,
     object_encoding: f64,
     enhanced: &Object,
     data: &Object,
 ) {
-    w.string("_result").number(1.0);
+    w.string("_result").number(transaction);
     w.object().key("fmsVer").string("FMS/3,5,3,888");
     w.key("capabilities").number(127.0).key("mode").number(1.0);
     for key in ENHANCED {
@@ -30,8 +31,8 @@ pub(super) fn connected(
 }
 
 /// Refuses `connect`.
-pub(super) fn rejected(w: &mut Writer<'_>, description: &str) {
-    w.string("_error").number(1.0).null();
+pub(super) fn rejected(w: &mut Writer<'_>, transaction: f64, description: &str) {
+    w.string("_error").number(transaction).null();
     w.object().key("level").string("error");
     w.key("code").string("NetConnection.Connect.Rejected");
     w.key("description").string(description).end();

@@ -124,13 +124,14 @@ impl Server {
     /// answers below.
     pub fn accept_connect(&mut self, reply: &ConnectReply) {
         let State::Asked(asked) = &self.state else { return };
-        let Asked::Connect { object_encoding, enhanced } = &**asked else { return };
+        let Asked::Connect { transaction, object_encoding, enhanced } = &**asked else { return };
         let control = &mut self.control;
         let data = reply.identity.properties(&reply.server_ip, reply.pid, reply.id);
         control.send_window(reply.window_ack);
         control.send_bandwidth(reply.peer_bandwidth);
         control.send_chunk_size(reply.chunk_size);
-        control.command(0, |w| reply::connected(w, *object_encoding, enhanced, &data));
+        control
+            .command(0, |w| reply::connected(w, *transaction, *object_encoding, enhanced, &data));
         control.command(0, reply::on_bw_done);
         if reply.in_ack_size > 0 {
             control.set_window(reply.in_ack_size);
@@ -140,10 +141,10 @@ impl Server {
 
     /// Tells the client that it may not connect. All that it sends from here on is ignored.
     pub fn refuse_connect(&mut self, description: &str) {
-        if self.asked(|asked| matches!(asked, Asked::Connect { .. })) {
-            self.control.command(0, |w| reply::rejected(w, description));
-            self.state = State::Refused;
-        }
+        let State::Asked(asked) = &self.state else { return };
+        let &Asked::Connect { transaction, .. } = &**asked else { return };
+        self.control.command(0, |w| reply::rejected(w, transaction, description));
+        self.state = State::Refused;
     }
 
     /// Lets the client publish. From here on its media is put together in `media`, which goes with
@@ -283,16 +284,20 @@ impl Server {
 
     fn command(&mut self, payload: &[u8]) -> Result<Option<Event>, Cause> {
         let decoded = command::decode(payload);
-        if let (State::Connect, Err(command::Error::NoTcUrl)) = (&self.state, &decoded) {
-            self.control.command(0, |w| reply::rejected(w, "tcUrl is missing"));
+        if let (State::Connect, Err(error)) = (&self.state, &decoded) {
+            let text = error.to_string();
+            self.control.command(0, |w| reply::rejected(w, 1.0, &text));
         }
         let (command, transaction) = decoded?;
         let control = &mut self.control;
         Ok(match &mut self.state {
             State::Connect => {
                 let Command::Connect(connect) = command else { return Ok(None) };
-                let enhanced = connect.enhanced.clone();
-                let asked = Asked::Connect { object_encoding: connect.object_encoding, enhanced };
+                let asked = Asked::Connect {
+                    transaction: if transaction > 0.0 { transaction } else { 1.0 },
+                    object_encoding: connect.object_encoding,
+                    enhanced: connect.enhanced.clone(),
+                };
                 self.state = State::Asked(Box::new(asked));
                 Some(Event::Connect(connect))
             }
@@ -413,7 +418,7 @@ enum State {
 /// What waits for an answer of the owner.
 #[derive(Debug)]
 enum Asked {
-    Connect { object_encoding: f64, enhanced: Object },
+    Connect { transaction: f64, object_encoding: f64, enhanced: Object },
     Publish(Style),
     Play,
 }
@@ -489,7 +494,7 @@ impl Idle {
 /// Answers a command that has no effect where the client is.
 fn answer(control: &mut Control, command: &Command, transaction: f64) {
     match command {
-        Command::Answer => {}
+        Command::Answer | Command::Connect(_) => {}
         Command::CreateStream => control.command(0, |w| reply::stream_created(w, transaction)),
         // Not above 0, or no number at all.
         _ if transaction.partial_cmp(&0.0) != Some(Ordering::Greater) => {}

@@ -21,7 +21,8 @@ lum='clip(60+26*sin(2*PI*(X/160+T/4))*cos(2*PI*(Y/180-T/8))\
 +40*(between(Y,148,168)*between(X,20,300)),16,235)':\
 cb='128+46*sin(2*PI*(X/320+T/8))':\
 cr='128+46*cos(2*PI*(Y/180-T/4))'"
-sound="0.05*sin(2*PI*220*(t+0.032))+0.04*sin(2*PI*277*(t+0.032))\
+# The chord swells every 2 seconds and is silent at the seam, where the first frame of the encoder is.
+sound="(0.06*sin(2*PI*220*(t+0.032))+0.05*sin(2*PI*277*(t+0.032)))*pow(sin(PI*(t+0.032)/2),2)\
 +0.25*sin(2*PI*880*(t+0.032))*between(mod(t+0.032,1),0.48,0.6)"
 
 "${FFMPEG:-ffmpeg}" -v error -y -threads 1 -filter_threads 1 \

@@ -9,7 +9,7 @@ use crate::hub::StreamKey;
 use crate::io::run::sleep;
 use crate::io::{clock, log};
 use crate::media::{Kind, Packet, time};
-use crate::service::{SERVICES, Service};
+use crate::service::{Service, attach};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -42,11 +42,7 @@ async fn publish(cx: Rc<Context>) {
             return;
         }
     };
-    for service in SERVICES {
-        if let Some(sink) = (service.attach)(&key, vhost) {
-            publisher.attach(sink);
-        }
-    }
+    attach(&mut publisher, &cx, &key, vhost);
     ::log::info!("test stream is published as {key}");
     let start = clock::now();
     let mut sent: u64 = 0;

@@ -1,0 +1,356 @@
+//! What the thread waits for: sockets and deadlines, by one `epoll_wait`.
+//!
+//! async-io, on which the other crates of this family stand, keeps one reactor for all threads of
+//! a process. It re-arms each socket after each event, sets a timer descriptor before each wait,
+//! and hands the reactor to and fro between its own thread and ours: ten system calls for a packet
+//! of a publisher where one is needed. Here sockets belong to one thread. They are registered
+//! once, edge-triggered, and tell themselves whether another read is worth a system call;
+//! deadlines are the timeout of the wait. async-io goes on to serve signals and child processes.
+
+use crate::io::clock;
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::time::Timespec;
+use smol::LocalExecutor;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Events that one wait can bring; the rest comes with the next. 16 bytes each, on the stack.
+const EVENTS: usize = 256;
+/// Ordinary tasks between two looks at events and urgent tasks: a player's write takes some 7 µs.
+const ORDINARY_A_TURN: usize = 16;
+/// The event that another thread sends to end a wait.
+const NOTIFY: u64 = u64::MAX;
+
+thread_local! {
+    static REACTOR: RefCell<Option<Rc<Reactor>>> = const { RefCell::new(None) };
+}
+
+/// The reactor of this thread, made when it is first asked for.
+fn reactor() -> io::Result<Rc<Reactor>> {
+    REACTOR.with_borrow_mut(|slot| {
+        if let Some(reactor) = slot {
+            return Ok(reactor.clone());
+        }
+        let reactor = Rc::new(Reactor::new()?);
+        *slot = Some(reactor.clone());
+        Ok(reactor)
+    })
+}
+
+/// Runs the tasks of two executors, and waits for what they wait for, until `done`. Tasks of the
+/// first never wait for those of the second, but for [`ORDINARY_A_TURN`] of them.
+pub(super) fn drive(
+    urgent: &LocalExecutor<'_>,
+    ordinary: &LocalExecutor<'_>,
+    done: impl Fn() -> bool,
+) -> io::Result<()> {
+    let reactor = reactor()?;
+    let waker = Waker::from(reactor.notifier.clone());
+    let mut task = Context::from_waker(&waker);
+    loop {
+        while urgent.try_tick() {}
+        if done() {
+            return Ok(());
+        }
+        let ran = (0..ORDINARY_A_TURN).take_while(|_| ordinary.try_tick()).count();
+        if ran > 0 {
+            reactor.turn(false)?;
+            continue;
+        }
+        // Other threads may wake tasks, too: from here on that ends the wait.
+        reactor.notifier.woken.store(false, Ordering::SeqCst);
+        let mut ticks = (pin!(urgent.tick()), pin!(ordinary.tick()));
+        let none = ticks.0.as_mut().poll(&mut task).is_pending()
+            && ticks.1.as_mut().poll(&mut task).is_pending();
+        reactor.turn(none)?;
+    }
+}
+
+#[derive(Debug)]
+struct Reactor {
+    epoll: OwnedFd,
+    sources: RefCell<Vec<Option<Rc<Readiness>>>>,
+    free: RefCell<Vec<usize>>,
+    timers: RefCell<BTreeMap<(u64, u64), Waker>>,
+    next_timer: Cell<u64>,
+    notifier: Arc<Notifier>,
+}
+
+/// Ends a wait from a waker: of this thread, where a flag is enough, or of another.
+#[derive(Debug)]
+struct Notifier {
+    event: OwnedFd,
+    woken: AtomicBool,
+    waiting: AtomicBool,
+}
+
+impl Wake for Notifier {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::SeqCst) && self.waiting.load(Ordering::SeqCst) {
+            // Fails only when the counter is full: then the wait ends anyway.
+            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Reactor {
+    fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &event, epoll::EventData::new_u64(NOTIFY), flags)?;
+        let (woken, waiting) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self {
+            epoll,
+            sources: RefCell::default(),
+            free: RefCell::default(),
+            timers: RefCell::default(),
+            next_timer: Cell::new(0),
+            notifier: Arc::new(Notifier { event, woken, waiting }),
+        })
+    }
+
+    /// Takes events and deadlines that are there, and wakes whom they concern. With `wait` it
+    /// waits for the first, unless another thread woke a task.
+    fn turn(&self, wait: bool) -> io::Result<()> {
+        let mut timeout = Some(0);
+        if wait {
+            self.notifier.waiting.store(true, Ordering::SeqCst);
+            if !self.notifier.woken.load(Ordering::SeqCst) {
+                timeout = self.timeout();
+            }
+        }
+        let timeout = timeout
+            .map(|ms| Timespec { tv_sec: (ms / 1000) as _, tv_nsec: (ms % 1000 * 1_000_000) as _ });
+        let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
+        let waited = epoll::wait(&self.epoll, &mut buffer[..], timeout.as_ref());
+        self.notifier.waiting.store(false, Ordering::SeqCst);
+        let events = match waited {
+            Ok((events, _)) => events,
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        };
+        for event in events {
+            let (data, flags) = (event.data, event.flags);
+            let source = usize::try_from(data.u64())
+                .ok()
+                .and_then(|index| self.sources.borrow().get(index)?.clone());
+            if let Some(source) = source {
+                source.deliver(flags);
+            }
+        }
+        self.fire();
+        Ok(())
+    }
+
+    /// Milliseconds to the next deadline.
+    fn timeout(&self) -> Option<u64> {
+        let (at, _) = *self.timers.borrow().keys().next()?;
+        Some(at.saturating_sub(clock::now()))
+    }
+
+    fn fire(&self) {
+        let mut timers = self.timers.borrow_mut();
+        if timers.is_empty() {
+            return;
+        }
+        let now = clock::now();
+        while let Some(first) = timers.first_entry()
+            && first.key().0 <= now
+        {
+            first.remove().wake();
+        }
+    }
+}
+
+/// Whether a socket is worth a read or a write, and who waits for it.
+#[derive(Debug, Default)]
+struct Readiness {
+    readable: Cell<bool>,
+    writable: Cell<bool>,
+    /// The peer closed its side, or the socket failed: reads give the rest, then the end.
+    hung_up: Cell<bool>,
+    reader: RefCell<Option<Waker>>,
+    writer: RefCell<Option<Waker>>,
+}
+
+impl Readiness {
+    fn deliver(&self, flags: epoll::EventFlags) {
+        use epoll::EventFlags as E;
+        if flags.intersects(E::RDHUP | E::HUP | E::ERR) {
+            self.hung_up.set(true);
+        }
+        if flags.intersects(E::IN | E::RDHUP | E::HUP | E::ERR) {
+            self.readable.set(true);
+            if let Some(waker) = self.reader.take() {
+                waker.wake();
+            }
+        }
+        if flags.intersects(E::OUT | E::HUP | E::ERR) {
+            self.writable.set(true);
+            if let Some(waker) = self.writer.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// A socket that does not block, on this thread's reactor.
+#[derive(Debug)]
+pub struct Evented<T: AsFd> {
+    socket: T,
+    index: usize,
+    readiness: Rc<Readiness>,
+    reactor: Rc<Reactor>,
+}
+
+impl<T: AsFd> Evented<T> {
+    /// Registers `socket`, which is in non-blocking mode.
+    pub fn new(socket: T) -> io::Result<Self> {
+        let reactor = reactor()?;
+        let readiness = Rc::new(Readiness { writable: Cell::new(true), ..Readiness::default() });
+        let index = {
+            let mut sources = reactor.sources.borrow_mut();
+            let free = reactor.free.borrow_mut().pop();
+            let index = free.unwrap_or_else(|| {
+                sources.push(None);
+                sources.len() - 1
+            });
+            sources[index] = Some(readiness.clone());
+            index
+        };
+        let evented = Self { socket, index, readiness, reactor };
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(&evented.reactor.epoll, &evented.socket, data, flags)?;
+        Ok(evented)
+    }
+
+    /// The socket.
+    pub fn get_ref(&self) -> &T {
+        &self.socket
+    }
+
+    /// Ready when a read is worth it; else the task is woken when it is.
+    pub fn poll_readable(&self, task: &Context<'_>) -> Poll<()> {
+        Self::poll_flag(&self.readiness.readable, &self.readiness.reader, task)
+    }
+
+    /// Ready when a write is worth it; else the task is woken when it is.
+    pub fn poll_writable(&self, task: &Context<'_>) -> Poll<()> {
+        Self::poll_flag(&self.readiness.writable, &self.readiness.writer, task)
+    }
+
+    /// A read brought less than there was room for, or nothing: there is no more for now. The
+    /// end of a stream that hung up has to be read, too, and stays worth a read.
+    pub fn is_drained(&self) {
+        self.readiness.readable.set(self.readiness.hung_up.get());
+    }
+
+    /// There is nothing to read, hung up or not.
+    pub fn would_block_read(&self) {
+        self.readiness.readable.set(false);
+    }
+
+    /// A write was refused, or took less than it was given: the socket is full.
+    pub fn is_full(&self) {
+        self.readiness.writable.set(false);
+    }
+
+    fn poll_flag(flag: &Cell<bool>, slot: &RefCell<Option<Waker>>, task: &Context<'_>) -> Poll<()> {
+        if flag.get() {
+            return Poll::Ready(());
+        }
+        let mut slot = slot.borrow_mut();
+        if slot.as_ref().is_none_or(|waker| !waker.will_wake(task.waker())) {
+            *slot = Some(task.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl<T: AsFd> Drop for Evented<T> {
+    fn drop(&mut self) {
+        // The descriptor is closed right after; a duplicate of it must not bring events, either.
+        let _ = epoll::delete(&self.reactor.epoll, &self.socket);
+        if let Some(slot) = self.reactor.sources.borrow_mut().get_mut(self.index) {
+            *slot = None;
+        }
+        self.reactor.free.borrow_mut().push(self.index);
+    }
+}
+
+/// A deadline on this thread's reactor. Set it, then poll it.
+#[derive(Debug, Default)]
+pub(super) struct Timer {
+    /// What it is entered as.
+    key: Option<(u64, u64)>,
+    /// When it is over, in milliseconds of the clock.
+    at: Option<u64>,
+}
+
+impl Timer {
+    /// Over at `at`, in milliseconds of the clock.
+    pub(super) fn set(&mut self, at: u64) {
+        if self.at != Some(at) {
+            self.cancel();
+            self.at = Some(at);
+        }
+    }
+
+    /// Ready when the deadline is over. One that was never set is never ready.
+    pub(super) fn poll(&mut self, task: &Context<'_>) -> Poll<()> {
+        let Some(at) = self.at else { return Poll::Pending };
+        if at <= clock::now() {
+            self.cancel();
+            return Poll::Ready(());
+        }
+        if self.key.is_none() {
+            // Without a reactor there is no task that could wait.
+            if let Ok(reactor) = reactor() {
+                let id = reactor.next_timer.get();
+                reactor.next_timer.set(id.wrapping_add(1));
+                reactor.timers.borrow_mut().insert((at, id), task.waker().clone());
+                self.key = Some((at, id));
+            }
+        } else if let (Some(key), Ok(reactor)) = (self.key, reactor()) {
+            // Woken by something else: keep the entry, unless it has fired or the task moved.
+            let mut timers = reactor.timers.borrow_mut();
+            match timers.get_mut(&key) {
+                Some(waker) if waker.will_wake(task.waker()) => {}
+                _ => {
+                    timers.insert(key, task.waker().clone());
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    fn cancel(&mut self) {
+        self.at = None;
+        if let (Some(key), Ok(reactor)) = (self.key.take(), reactor()) {
+            reactor.timers.borrow_mut().remove(&key);
+        }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
