@@ -110,7 +110,13 @@ fn without_gop_cache_a_player_waits_for_the_next_key_frame() {
     assert!(arrived.iter().all(|p| p.header), "{arrived:?}");
     publisher.send(&key(160));
     publisher.send(&inter(200));
-    assert_eq!(bodies(&player.packets(2)), bodies(&[key(160), inter(200)]));
+    // The sequence headers come with the first frame, or before it.
+    let mut arrived = arrived;
+    while frames(&arrived).len() < 2 {
+        arrived.extend(player.packets(1));
+    }
+    assert!(arrived[0].header && arrived[1].header, "{arrived:?}");
+    assert_eq!(bodies(&arrived[2..]), bodies(&[key(160), inter(200)]));
 }
 
 #[test]

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 /// After accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Descriptors that the process has beside its sockets: standard streams, epoll, event and timer
-/// descriptors, the two ends of the signal socket.
-const OWN_FILES: usize = 9;
+/// Descriptors beside those that the configuration counts: epoll and event of our reactor; epoll,
+/// event and timer of async-io's; the two ends of the signal socket and a copy for each of four
+/// signals; and the connection over the bound, which is accepted to be closed.
+const OWN_FILES: usize = 12;
 
 /// A bound socket.
 #[derive(Debug)]
