@@ -193,7 +193,7 @@ fn term_and_int_end_the_server_within_a_second() {
         for publisher in &mut publishers {
             publisher.send_bytes(Kind::Audio, 0, b"\x2fsound");
         }
-        let idle = std::net::TcpStream::connect(server.address()).unwrap();
+        let idle = TcpStream::connect(server.address()).unwrap();
         let start = Instant::now();
         server.signal(signal);
         let status = server.wait(Duration::from_secs(3));

@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ pub fn free_port() -> u16 {
 
 /// What a program prints, line by line as it comes.
 #[derive(Clone, Default)]
-pub struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
+pub struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>, Arc<AtomicBool>);
 
 impl Lines {
     fn follow(input: impl Read + Send + 'static) -> Self {
@@ -98,8 +98,14 @@ impl Lines {
                 to.0.1.notify_all();
                 line.clear();
             }
+            to.1.store(true, Ordering::Release);
         });
         lines
+    }
+
+    /// Waits until the program has closed its end.
+    pub fn wait_for_end(&self) {
+        eventually("the output ends", SOON, || self.1.load(Ordering::Acquire));
     }
 
     pub fn all(&self) -> Vec<String> {
@@ -315,7 +321,7 @@ pub fn run(program: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) ->
     let mut running = spawn(program, args);
     running.finish();
     // The reader may be behind the end of the process.
-    thread::sleep(Duration::from_millis(20));
+    running.out.wait_for_end();
     running.out.all().join("\n")
 }
 
