@@ -511,7 +511,7 @@ fn long_stream() -> Vec<Packet> {
     let packet = |i: u32| {
         dts += random.u32(0..40);
         match i % 3 {
-            _ if i % 50 == 0 => video(KEY, dts, random.usize(2000..9000)),
+            _ if i.is_multiple_of(50) => video(KEY, dts, random.usize(2000..9000)),
             0 => sound(dts),
             1 => video(INTER, dts, random.usize(990..1010)),
             _ => video(INTER, dts, random.usize(9..3000)),

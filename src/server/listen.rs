@@ -14,10 +14,9 @@ use std::time::Duration;
 
 /// After accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Descriptors beside those that the configuration counts: epoll and event of our reactor; epoll,
-/// event and timer of async-io's; the two ends of the signal socket and a copy for each of four
-/// signals; and the connection over the bound, which is accepted to be closed.
-const OWN_FILES: usize = 12;
+/// Descriptors that the process has beside its sockets: 3 standard streams, 2 of our reactor, 4 of
+/// async-io's, 2 ends of the signal socket and one more for each of 4 signals, 1 to spare.
+const OWN_FILES: usize = 16;
 
 /// A bound socket.
 #[derive(Debug)]

@@ -48,7 +48,7 @@ impl Source {
 
     pub(crate) fn send(&mut self, frames: u32) {
         for _ in 0..frames {
-            let key = self.next % self.gop == 0;
+            let key = self.next.is_multiple_of(self.gop);
             let len = if key { 5 * self.len } else { self.len };
             let frame = media::video(key, self.next, len);
             self.peer.message(VIDEO, 1, self.next * FRAME_MS, &frame);
