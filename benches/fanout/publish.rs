@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::children::number;
@@ -21,12 +21,36 @@ pub(crate) fn play(words: &[String]) -> Result<(), String> {
     let port = number(words, 0)?;
     let shape = Shape { kbps: number(words, 1)?, gop: number(words, 2)? };
     let count: usize = number(words, 3)?;
-    let sockets = (0..count).map(|at| open(port, &format!("s{at}"), shape));
-    let sockets = sockets.collect::<Result<Vec<_>, String>>()?;
+    let sockets = open_all(port, count, shape)?;
     println!("publishing");
     let wants_report = Arc::new(AtomicBool::new(false));
     listen_to_input(Arc::clone(&wants_report));
     send_for_ever(sockets, shape, &wants_report)
+}
+
+/// Opens several at a time: the answers of some servers wait for delayed acknowledgements.
+fn open_all(port: u16, count: usize, shape: Shape) -> Result<Vec<TcpStream>, String> {
+    let next = AtomicUsize::new(0);
+    let open_some = || {
+        let mut opened = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                return Ok(opened);
+            }
+            opened.push((at, open(port, &format!("s{at}"), shape)?));
+        }
+    };
+    let opened = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..OPENING).map(|_| scope.spawn(open_some)).collect();
+        let results = threads.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|_| Err("a thread of the publishers died".to_string()))
+        });
+        results.collect::<Result<Vec<Vec<_>>, String>>()
+    })?;
+    let mut opened: Vec<(usize, TcpStream)> = opened.into_iter().flatten().collect();
+    opened.sort_by_key(|(at, _)| *at);
+    Ok(opened.into_iter().map(|(_, socket)| socket).collect())
 }
 
 /// Goes through the handshake and the commands, and sends what comes in front of the frames.
@@ -158,4 +182,5 @@ fn listen_to_input(wants_report: Arc<AtomicBool>) {
     });
 }
 
+const OPENING: usize = 32;
 const UNSENT_MAX: usize = 1 << 20;

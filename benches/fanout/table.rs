@@ -48,6 +48,7 @@ pub(crate) fn print_row(row: &Row, before: &[Row]) {
         row.gaps.to_string(),
         pair(first("connect_p50"), first("connect_p99")),
         pair(row.latency_p50, row.latency_p99),
+        shown(row.load_percent, 0),
         shown(ratio(row, before, Target::Floor), 2),
         shown(ratio(row, before, Target::NginxRtmp), 2),
     ];
@@ -142,7 +143,7 @@ fn pair(one: Option<f64>, two: Option<f64>) -> String {
     format!("{}/{}", shown(one, 1), shown(two, 1))
 }
 
-const COLUMNS: [(&str, usize); 17] = [
+const COLUMNS: [(&str, usize); 18] = [
     ("server", 10),
     ("setting", 7),
     ("streams", 9),
@@ -158,6 +159,7 @@ const COLUMNS: [(&str, usize); 17] = [
     ("gaps", 5),
     ("first ms", 13),
     ("latency ms", 13),
+    ("load %", 6),
     ("x floor", 7),
     ("x nginx", 7),
 ];
