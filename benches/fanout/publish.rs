@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::children::number;
 use crate::client::{self, CONNECT, CREATE_STREAM, SERVER_HANDSHAKE};
-use crate::media::{AAC_HEADER, AVC_HEADER, Shape, Source, metadata};
+use crate::media::{AAC_HEADER, AVC_HEADER, FPS, Shape, Source, metadata};
 use crate::process::now_ns;
 use crate::wire::{AUDIO, COMMAND, ChunkReader, DATA, VIDEO};
 
@@ -126,9 +126,10 @@ fn send_for_ever(
     }
     let due = publishers.iter().map(|publisher| publisher.source.due_ns());
     let mut queue: BinaryHeap<_> = due.enumerate().map(|(at, due)| Reverse((due, at))).collect();
-    // One publisher sends each frame alone, as encoders do. With many the sound goes out with the
-    // next picture: else the publishers would be the bottleneck, not the server.
-    let is_bundled = count > 1;
+    // One publisher sends each frame alone, as encoders do. Many send some together: else they would
+    // be the bottleneck, not the server.
+    let pictures = (count * u64::from(FPS)).div_ceil(WRITES_PER_SECOND);
+    let step_ns = (count > 1).then_some(pictures * 1_000_000_000 / u64::from(FPS));
     let (mut late_ns, mut stalls) = (0, 0u64);
     let (mut payload, mut out) = (Vec::new(), Vec::new());
     while let Some(Reverse((due, at))) = queue.pop() {
@@ -137,13 +138,9 @@ fn send_for_ever(
         late_ns = now_ns().saturating_sub(due).max(late_ns);
         out.clear();
         out.append(&mut publisher.unsent);
-        loop {
-            let is_last = !is_bundled || publisher.source.is_video_next();
+        while publisher.source.due_ns() <= due {
             let frame = publisher.source.write_next(now_ns(), &mut payload);
             client::put_media(&mut out, frame.kind, frame.time_ms, &payload);
-            if is_last {
-                break;
-            }
         }
         let sent = match publisher.socket.write(&out) {
             Ok(sent) => sent,
@@ -157,19 +154,14 @@ fn send_for_ever(
                 return Err(format!("publisher s{at}: the server does not read"));
             }
         }
-        queue.push(Reverse((publisher.next_due(is_bundled), at)));
+        let next = step_ns.map_or_else(|| publisher.source.due_ns(), |step| due + step);
+        queue.push(Reverse((next, at)));
         if wants_report.swap(false, Ordering::Relaxed) {
             println!("report late_ms={:.1} stalls={stalls}", late_ns as f64 / 1e6);
             (late_ns, stalls) = (0, 0);
         }
     }
     Ok(())
-}
-
-impl Publisher {
-    fn next_due(&self, is_bundled: bool) -> u64 {
-        if is_bundled { self.source.video_due_ns() } else { self.source.due_ns() }
-    }
 }
 
 /// Each line asks for a report; the end of the input ends the process.
@@ -183,4 +175,6 @@ fn listen_to_input(wants_report: Arc<AtomicBool>) {
 }
 
 const OPENING: usize = 32;
+/// Many publishers together; one core does this with ease.
+const WRITES_PER_SECOND: u64 = 20_000;
 const UNSENT_MAX: usize = 1 << 20;

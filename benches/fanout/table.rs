@@ -2,21 +2,24 @@
 
 use crate::args::{Options, Setting, Target};
 use crate::measure::Row;
+use crate::process;
 
 /// Says what is measured and prints the names of the columns.
 pub(crate) fn print_head(options: &Options, files: u64) {
     let shape = options.shape;
     println!(
-        "streams of {} kbit/s, 25 frames/s, a key frame every {} s; {} s each row; {} cores, {}; {files} files allowed",
+        "streams of {} kbit/s, 25 frames/s, a key frame every {} s; {} s each row; {} cores, {}, \
+         load average {}; {files} files allowed",
         shape.kbps,
         shape.gop,
         options.seconds,
         std::thread::available_parallelism().map_or(1, usize::from),
         if options.pin { "server on core 0, load on core 1" } else { "not pinned" },
+        process::load_average(),
     );
     println!(
-        "Columns: CPU of the server; RSS of it with all connections and before them; KB for each \
-         player (publisher, where there are many); kernel KB: memory of both ends' TCP sockets, at \
+        "Columns: CPU of the server, and for 1,000 players (publishers, where there are many); its \
+         RSS with all connections and before them, and for each in KB; kernel KB: memory of both ends' TCP sockets, at \
          its highest; first frame from connect and latency from publisher's write to player's \
          read, as p50/p99.\n"
     );
@@ -30,21 +33,23 @@ pub(crate) fn print_row(row: &Row, before: &[Row]) {
     let case = &row.case;
     let joined = row.joined.as_ref();
     let first = |key| joined.and_then(|report| report.number(key));
-    let per_thousand = row.cpu_percent.map(|cpu| cpu * 1000.0 / case.players.max(1) as f64);
+    let per_thousand = row.cpu_percent.map(|cpu| cpu * 1000.0 / row.connections() as f64);
     let streams = format!("{}>{}", case.publishers, case.players);
+    // A page more or less says nothing of few connections.
+    let is_many = row.connections() >= 100;
     let cells = [
         case.target.name().to_string(),
         case.setting.name().to_string(),
         streams,
         format!("{:.1}", row.mbps),
-        shown(row.cpu_per_gb, 3),
+        shown(row.cpu_per_gb.filter(|_| case.publishers == 1), 3),
         shown(row.cpu_percent, 1),
-        shown(per_thousand, 1),
+        shown(per_thousand.filter(|_| is_many), 1),
         shown(row.syscalls, 0),
         shown(row.rss_kb.map(|kb| kb / 1024.0), 1),
         shown(row.rss_base_kb.map(|kb| kb / 1024.0), 1),
-        shown(row.rss_each_kb(), 1),
-        shown(row.kernel_kb.map(|kb| kb / row.connections() as f64), 1),
+        shown(row.rss_each_kb().filter(|_| is_many), 1),
+        shown(row.kernel_kb.map(|kb| kb / row.connections() as f64).filter(|_| is_many), 1),
         row.gaps.to_string(),
         pair(first("connect_p50"), first("connect_p99")),
         pair(row.latency_p50, row.latency_p99),
@@ -112,8 +117,7 @@ pub(crate) fn print_targets(rows: &[Row]) {
         let most_ms = match setting {
             Setting::Low if players <= 1 => Some(1.0),
             Setting::Low if players <= 500 => Some(5.0),
-            // The server merges until a frame comes that is over the time: one frame more.
-            Setting::Default => Some(350.0 + 1000.0 / f64::from(crate::media::FPS)),
+            Setting::Default => Some(350.0),
             _ => None,
         };
         if let Some(most) = most_ms {
