@@ -80,18 +80,22 @@ fn notes(row: &Row) -> Vec<String> {
     notes
 }
 
-/// CPU for each GB over that of another target with as many players. The peer does not merge
-/// writes, and is measured once for all settings.
+/// CPU for each GB over that of another target.
 fn ratio(row: &Row, before: &[Row], other: Target) -> Option<f64> {
+    Some(row.cpu_per_gb? / rival(row, before, other)?.cpu_per_gb?)
+}
+
+/// The row of another target with as many players. The peer does not merge writes, and is measured
+/// once for all settings.
+fn rival<'a>(row: &Row, before: &'a [Row], other: Target) -> Option<&'a Row> {
     let case = &row.case;
     let is_same_setting = |row: &Row| other != Target::Floor || row.case.setting == case.setting;
-    let other = before.iter().find(|row| {
+    before.iter().find(|row| {
         row.case.target == other
             && row.case.players == case.players
             && row.case.publishers == case.publishers
             && is_same_setting(row)
-    })?;
-    Some(row.cpu_per_gb? / other.cpu_per_gb?)
+    })
 }
 
 /// Names each target that the rows can tell of, and what was measured.
@@ -122,6 +126,9 @@ pub(crate) fn print_targets(rows: &[Row]) {
         };
         if let Some(most) = most_ms {
             judge(&name, "added latency, p99", most, row.latency_p99, "ms");
+            if let Some(floor) = rival(row, rows, Target::Floor).and_then(|row| row.latency_p99) {
+                println!("    the floor's, on this machine: {floor:.2} ms");
+            }
         }
     }
     for row in rows.iter().filter(ours).filter(|row| row.case.publishers > 1) {
