@@ -68,6 +68,12 @@ pub const LOG_QUEUE: usize = 64 * 1024;
 /// The longest log line, its line end included; the rest is cut.
 pub const LOG_LINE: usize = 4096;
 
+/// Bytes of all files together that wait for the disk. What a recording or a segment has no room
+/// for is missing in it; that is counted and logged.
+pub const DISK_QUEUE: usize = if MEDIA_POOL / 16 < 16 << 20 { MEDIA_POOL / 16 } else { 16 << 20 };
+/// The same for what finishes files: indexes, names.
+pub const DISK_RESERVE: usize = DISK_QUEUE + 1024 * 1024;
+
 /// A player that waits for a key frame gets video without one after this many milliseconds of the
 /// stream: encoders with intra refresh send one key frame at their start and then never again.
 pub const KEY_WAIT_MS: i32 = 30_000;
@@ -101,6 +107,9 @@ pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 pub const REPUBLISH_TIMEOUT: Duration = Duration::from_secs(180);
 /// From closeStream to the next play on the same connection.
 pub const REPLAY_TIMEOUT: Duration = Duration::from_secs(1800);
+/// For files to be finished when the server stops. What is unfinished then is finished at the next
+/// start.
+pub const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes per connection that the sum of [`worst_case`] counts.
 pub const CLIENT_BYTES: usize = 4 * 1024;
@@ -119,5 +128,5 @@ pub fn clients(max_connections: u32) -> usize {
 /// allowed: media, connections, and the buffers that exist once.
 pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
-    MEDIA_POOL + clients * CLIENT_BYTES + READ_BUF + 2 * MESSAGE_MAX + LOG_QUEUE
+    MEDIA_POOL + clients * CLIENT_BYTES + READ_BUF + 2 * MESSAGE_MAX + LOG_QUEUE + DISK_RESERVE
 }

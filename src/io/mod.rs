@@ -1,6 +1,7 @@
 //! The only folder that names the runtime, sockets, files, processes, threads and the clock.
 
 pub mod clock;
+pub mod disk;
 pub mod files;
 pub mod link;
 pub mod load;

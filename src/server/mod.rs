@@ -151,5 +151,8 @@ async fn stop(cx: &Rc<Context>) {
     while !cx.sessions.is_empty() && clock::now() < until {
         sleep(Duration::from_millis(5)).await;
     }
+    if !cx.disk.finish(limits::DISK_TIMEOUT) {
+        log::warn!("the disk is too slow, {} bytes are not written", cx.disk.queued());
+    }
     log::info!("server stops, {} connections were cut", cx.sessions.len());
 }
