@@ -96,6 +96,21 @@ pub const PARAMETER_SETS: usize = 8 * 1024;
 /// Bytes of audio that a TS muxer gathers for one PES packet, a stream; the length of a PES packet
 /// has 16 bits. More begins the next one; a single frame that is longer is left out.
 pub const GATHERED_AUDIO: usize = 32 * 1024;
+/// Bytes of HLS segments in memory, those being written too, all streams together. At it the
+/// oldest segments of the stream that needs room leave, then packets are left out.
+pub const HLS_RAM: usize = MEDIA_POOL / 4;
+/// The same for the finished segments of one stream. The oldest one leaves, whatever hls_window
+/// says.
+pub const HLS_RAM_STREAM: usize = 2 * RING_BYTES;
+/// Bytes of one HLS segment in memory. It is closed before it has more, key frame or not.
+pub const HLS_SEGMENT: usize = RING_BYTES / 2;
+/// Bytes of an HLS segment that are gathered for one write, when it is not kept in memory.
+pub const HLS_PIECE: usize = 64 * 1024;
+/// Segments in an HLS playlist, about 300 bytes each beside their media. The oldest one leaves.
+pub const HLS_SEGMENTS: usize = 1024;
+/// Segments of a stream that is not published any more leave the memory after this time and twice
+/// hls_window; its numbers stay until [`MAX_STREAMS`] others are there.
+pub const HLS_IDLE: Duration = Duration::from_secs(30);
 
 /// From accept to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -128,5 +143,11 @@ pub fn clients(max_connections: u32) -> usize {
 /// allowed: media, connections, and the buffers that exist once.
 pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
-    MEDIA_POOL + clients * CLIENT_BYTES + READ_BUF + 2 * MESSAGE_MAX + LOG_QUEUE + DISK_RESERVE
+    MEDIA_POOL
+        + HLS_RAM
+        + clients * CLIENT_BYTES
+        + READ_BUF
+        + 2 * MESSAGE_MAX
+        + LOG_QUEUE
+        + DISK_RESERVE
 }

@@ -2,6 +2,10 @@
 
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "hls")]
+pub mod hls;
+#[cfg(any(feature = "dvr", feature = "hds", feature = "hls"))]
+pub mod path;
 
 use crate::config::Vhost;
 use crate::context::Context;
@@ -29,6 +33,8 @@ impl Service {
 pub static SERVICES: &[Service] = &[
     #[cfg(feature = "demo")]
     demo::SERVICE,
+    #[cfg(feature = "hls")]
+    hls::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -46,4 +52,6 @@ pub const FEATURES: &[&str] = &[
     "digest",
     #[cfg(feature = "demo")]
     "demo",
+    #[cfg(feature = "hls")]
+    "hls",
 ];
