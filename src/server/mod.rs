@@ -151,7 +151,10 @@ async fn stop(cx: &Rc<Context>) {
     while !cx.sessions.is_empty() && clock::now() < until {
         sleep(Duration::from_millis(5)).await;
     }
-    if !cx.disk.finish(limits::DISK_TIMEOUT) {
+    let written = cx.disk.finish(limits::DISK_TIMEOUT);
+    // Whoever waited for that has more to write: lists of what is unfinished.
+    sleep(Duration::from_millis(1)).await;
+    if !written || !cx.disk.finish(limits::DISK_TIMEOUT) {
         log::warn!("the disk is too slow, {} bytes are not written", cx.disk.queued());
     }
     log::info!("server stops, {} connections were cut", cx.sessions.len());

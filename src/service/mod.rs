@@ -2,6 +2,9 @@
 
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "dvr")]
+pub mod dvr;
+pub mod path;
 
 use crate::config::Vhost;
 use crate::context::Context;
@@ -29,6 +32,8 @@ impl Service {
 pub static SERVICES: &[Service] = &[
     #[cfg(feature = "demo")]
     demo::SERVICE,
+    #[cfg(feature = "dvr")]
+    dvr::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -46,4 +51,6 @@ pub const FEATURES: &[&str] = &[
     "digest",
     #[cfg(feature = "demo")]
     "demo",
+    #[cfg(feature = "dvr")]
+    "dvr",
 ];
