@@ -26,6 +26,10 @@ pub const RING_BYTES: usize = board::RING_BYTES;
 pub const RING_PACKETS: usize = board::RING_PACKETS;
 /// The longest audio, video or data message. A longer one ends the publisher's connection.
 pub const MESSAGE_MAX: usize = board::MESSAGE_MAX;
+/// Bytes of metadata as players get it, and of each sequence header. They are kept with the stream,
+/// and a player that stalls in them has a copy. Longer metadata is left out, a longer sequence
+/// header ends the publisher's connection.
+pub const HEADER_MAX: usize = 16 * 1024;
 /// Bytes kept, a stream, for players that stopped reading in the middle of a message that has
 /// left the ring. A player for whose message there is no room is dropped.
 pub const STALLED_BYTES: usize = board::STALLED_BYTES;
@@ -73,6 +77,25 @@ pub const LOG_LINE: usize = 4096;
 pub const DISK_QUEUE: usize = if MEDIA_POOL / 16 < 16 << 20 { MEDIA_POOL / 16 } else { 16 << 20 };
 /// The same for what finishes files: indexes, names.
 pub const DISK_RESERVE: usize = DISK_QUEUE + 1024 * 1024;
+
+/// A file of small state: the list of unfinished recordings, about 100 bytes each. More is not
+/// saved, and logged.
+pub const STATE_BYTES: usize = 256 * 1024;
+/// Directories inside one another that are searched for old recordings. What lies deeper is not
+/// found.
+pub const STORAGE_DEPTH: usize = 12;
+/// Key frames in the index of a recording, 18 bytes of the file and 16 of memory each. When it is
+/// full every other one leaves, and the rest are twice as far apart.
+pub const INDEX_ENTRIES: usize = 2048;
+/// Bytes of a stream that wait for its file to be opened. What comes then is missing in it.
+pub const RECORD_HELD: usize = MESSAGE_MAX + 256 * 1024;
+/// Bytes that must be free for a recording to begin, so that a full disk does not fill up with
+/// recordings of a second.
+pub const RECORD_START_FREE: u64 = 4 << 20;
+/// Bytes of a file that are gathered for one write; a longer message goes with it whole.
+pub const WRITE_BYTES: usize = 32 * 1024;
+/// Old recordings that are looked for in one walk through the directories.
+pub const OLDEST_FILES: usize = 64;
 
 /// A player that waits for a key frame gets video without one after this many milliseconds of the
 /// stream: encoders with intra refresh send one key frame at their start and then never again.

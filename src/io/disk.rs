@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -194,9 +194,18 @@ impl File {
         self.write(bytes.len(), DISK_RESERVE, move |file| file.write_all_at(&bytes, offset))
     }
 
-    /// Has the system write all of it to the medium.
+    /// Has the system write all of it to the medium. The file fails when its name is gone by now:
+    /// nobody would find what is written.
     pub fn sync(&self) {
-        self.job(COST, DISK_RESERVE, |open| open.file()?.sync_data());
+        self.job(COST, DISK_RESERVE, |open| {
+            let file = open.file()?;
+            file.sync_data()?;
+            let number = file.metadata()?.ino();
+            match fs::metadata(&open.path)?.ino() {
+                named if named == number => Ok(()),
+                _ => Err(io::Error::other("somebody put another file in its place")),
+            }
+        });
     }
 
     /// Gives the file another name, for good: also when the power fails right after.
@@ -224,6 +233,12 @@ impl File {
             state.open().file = None;
             state.failed.get().map_or(Ok(()), |e| Err(e.clone()))
         })
+    }
+
+    /// Gives it up: it ignores everything from now on.
+    pub fn fail(&self, why: &str) {
+        // The first reason stays.
+        let _ = self.state.failed.set(why.to_owned());
     }
 
     /// What went wrong, if something did: the file ignores everything since.
@@ -503,6 +518,35 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 const COST: usize = 256;
 /// Of the thread; the work of services runs on it too.
 const STACK: usize = 256 * 1024;
+
+#[cfg(test)]
+pub(crate) mod testing {
+    /// A directory that goes with its owner.
+    pub(crate) struct Dir(super::PathBuf);
+
+    impl Dir {
+        pub(crate) fn new() -> Self {
+            let name = format!("runnel-{}-{}", std::process::id(), fastrand::u64(..));
+            let path = std::env::temp_dir().join(name);
+            super::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        pub(crate) fn path(&self) -> &super::Path {
+            &self.0
+        }
+
+        pub(crate) fn join(&self, name: &str) -> super::PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = super::fs::remove_dir_all(&self.0);
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod disk;
+#[cfg(feature = "_state")]
+pub mod durable;
 pub mod files;
 pub mod link;
 pub mod load;
@@ -11,6 +13,7 @@ mod reactor;
 pub mod run;
 pub mod signal;
 pub mod stage;
+pub mod storage;
 pub mod tcp;
 pub mod timer;
 pub mod zone;

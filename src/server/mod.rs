@@ -147,11 +147,18 @@ async fn obey(mut signals: Signals) {
 /// Ends all connections, and waits a moment for them.
 async fn stop(cx: &Rc<Context>) {
     let until = clock::after(GRACE);
-    cx.sessions.kick_all(Kick::Shutdown);
-    while !cx.sessions.is_empty() && clock::now() < until {
+    loop {
+        // Again: what was accepted a moment ago may only begin now.
+        cx.sessions.kick_all(Kick::Shutdown);
+        if cx.sessions.is_empty() || clock::now() >= until {
+            break;
+        }
         sleep(Duration::from_millis(5)).await;
     }
-    if !cx.disk.finish(limits::DISK_TIMEOUT) {
+    let written = cx.disk.finish(limits::DISK_TIMEOUT);
+    // Whoever waited for that has more to write: lists of what is unfinished.
+    sleep(Duration::from_millis(1)).await;
+    if !written || !cx.disk.finish(limits::DISK_TIMEOUT) {
         log::warn!("the disk is too slow, {} bytes are not written", cx.disk.queued());
     }
     log::info!("server stops, {} connections were cut", cx.sessions.len());

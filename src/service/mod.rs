@@ -4,7 +4,8 @@
 pub mod demo;
 #[cfg(feature = "hls")]
 pub mod hls;
-#[cfg(any(feature = "dvr", feature = "hds", feature = "hls"))]
+#[cfg(feature = "dvr")]
+pub mod dvr;
 pub mod path;
 
 use crate::config::Vhost;
@@ -12,12 +13,15 @@ use crate::context::Context;
 use crate::hub::{Publisher, Sink, StreamKey};
 use std::rc::Rc;
 
+/// See [`Service::attach`].
+pub type Attach = fn(&Rc<Context>, &StreamKey, &Vhost) -> Option<Box<dyn Sink>>;
+
 /// The whole contract of an optional feature.
 pub struct Service {
     /// Its name, which is that of its cargo feature.
     pub name: &'static str,
     /// Joins a stream that starts, when its vhost asks for this service.
-    pub attach: fn(&Rc<Context>, &StreamKey, &Vhost) -> Option<Box<dyn Sink>>,
+    pub attach: Attach,
     /// What runs without a stream.
     pub start: fn(&Rc<Context>),
 }
@@ -35,6 +39,8 @@ pub static SERVICES: &[Service] = &[
     demo::SERVICE,
     #[cfg(feature = "hls")]
     hls::SERVICE,
+    #[cfg(feature = "dvr")]
+    dvr::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -54,4 +60,6 @@ pub const FEATURES: &[&str] = &[
     "demo",
     #[cfg(feature = "hls")]
     "hls",
+    #[cfg(feature = "dvr")]
+    "dvr",
 ];
