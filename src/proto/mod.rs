@@ -2,6 +2,8 @@
 
 pub mod amf0;
 pub mod framing;
+#[cfg(feature = "_http")]
+pub mod http;
 pub mod rtmp;
 
 /// A protocol as a machine. Whoever drives it (see `io::link`) reads from the peer into a buffer
@@ -14,7 +16,8 @@ pub trait Machine {
     type Error: std::error::Error + 'static;
 
     /// Takes bytes from the front of `input`. Returns at the first event, with the rest still in
-    /// `input`; `None` means that all of it was taken and more is needed. After an error the
+    /// `input`; `None` means that all of it was taken and more is needed, or that nothing is taken
+    /// before the owner has answered the last event. After an error the
     /// machine is not to be used again, except to send what `send_buf` holds.
     fn receive(&mut self, input: &mut &[u8]) -> Result<Option<Self::Event>, Self::Error>;
 
