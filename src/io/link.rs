@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -155,6 +156,10 @@ impl<M: Machine> Link<M> {
             if let Some(result) = self.feed(&rest, &mut handle) {
                 return Poll::Ready(result);
             }
+            if !self.rest.is_empty() {
+                // The machine waits for its owner; until then the peer has said enough.
+                return Poll::Pending;
+            }
         }
         for _ in 0..READS_A_POLL {
             // Asking the reactor costs nothing; asking the socket is a system call, and a player
@@ -168,6 +173,27 @@ impl<M: Machine> Link<M> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Waits for `future`, unless somebody ends the session meanwhile. The peer is not listened to.
+    pub async fn unless_kicked<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, End<M::Error>> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            self.session.set_waker(cx.waker());
+            if let Some(why) = self.session.kicked() {
+                return Poll::Ready(Err(End::Kicked(why)));
+            }
+            future.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Waits until the socket takes more.
+    pub async fn writable(&self) -> Result<(), End<M::Error>> {
+        self.unless_kicked(poll_fn(|cx| self.sock.poll_writable(cx))).await
     }
 
     /// One read, if there is something to read.
