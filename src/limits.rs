@@ -26,6 +26,10 @@ pub const RING_BYTES: usize = board::RING_BYTES;
 pub const RING_PACKETS: usize = board::RING_PACKETS;
 /// The longest audio, video or data message. A longer one ends the publisher's connection.
 pub const MESSAGE_MAX: usize = board::MESSAGE_MAX;
+/// Bytes of metadata as players get it, and of each sequence header. They are kept with the stream,
+/// and a player that stalls in them has a copy. Longer metadata is left out, a longer sequence
+/// header ends the publisher's connection.
+pub const HEADER_MAX: usize = 16 * 1024;
 /// Bytes kept, a stream, for players that stopped reading in the middle of a message that has
 /// left the ring. A player for whose message there is no room is dropped.
 pub const STALLED_BYTES: usize = board::STALLED_BYTES;

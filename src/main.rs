@@ -1,5 +1,7 @@
 //! The server's process: arguments, log, exit status.
 
+#![forbid(unsafe_code)]
+
 use runnel::config;
 use runnel::io::log as tank;
 use runnel::server::options::{Action, HELP, Options};

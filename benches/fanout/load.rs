@@ -55,13 +55,13 @@ pub(crate) fn play(words: &[String]) -> Result<(), String> {
                 if !answer(&mut counts, &mut buffer) {
                     return Ok(());
                 }
-            } else if let Some(player) = players.get_mut(at as usize) {
-                if let Err(reason) = player.read(&mut buffer, &mut counts, port) {
-                    let _ = epoll::delete(&poll, &player.socket);
-                    counts.lost += usize::from(player.first_frame.is_none());
-                    counts.ended += 1;
-                    eprintln!("player {at}: {reason}");
-                }
+            } else if let Some(player) = players.get_mut(at as usize)
+                && let Err(reason) = player.read(&mut buffer, &mut counts, port)
+            {
+                let _ = epoll::delete(&poll, &player.socket);
+                counts.lost += usize::from(player.first_frame.is_none());
+                counts.ended += 1;
+                eprintln!("player {at}: {reason}");
             }
         }
     }

@@ -73,7 +73,7 @@ impl Source {
         let time_ms = ((self.due_ns() - self.start_ns) / 1_000_000) as u32;
         out.clear();
         let (kind, number, size) = if self.is_video_next() {
-            let is_key = self.video % (FPS * self.shape.gop) == 0;
+            let is_key = self.video.is_multiple_of(FPS * self.shape.gop);
             let size = self.shape.video_size(is_key);
             let unit = size.saturating_sub(9) as u32;
             out.extend_from_slice(&[if is_key { 0x17 } else { 0x27 }, 1, 0, 0, 0]);

@@ -147,6 +147,7 @@ impl Consumer {
                     return Ok(Sent::CaughtUp);
                 }
                 self.keep_up(state);
+                self.skip_to_key(state);
                 if let Some(next) = self.headers_due(state) {
                     let time = self.jitter.now(next);
                     let wide = framing.wide(time);
@@ -154,7 +155,6 @@ impl Consumer {
                     let bytes = image.stamp(framing, wide, |_| time);
                     return self.send_headers(bytes, write);
                 }
-                self.skip_to_key(state);
             }
             let to = self.run_end(state);
             if self.next >= to {
@@ -212,6 +212,8 @@ impl Consumer {
             return None;
         }
         self.generation = Some(state.headers.generation);
+        // There may be none: the next publisher has not sent its own yet.
+        state.headers.iter().next()?;
         state.ring.get(self.next).map(|first| first.dts)
     }
 
@@ -234,6 +236,9 @@ impl Consumer {
     /// The end of the run that may be sent: what is visible, or the next video packet that may
     /// have to be left out.
     fn run_end(&self, state: &State) -> Seq {
+        if self.offset > 0 && self.paused {
+            return self.next + 1;
+        }
         if !self.wait_key || self.offset > 0 {
             return state.visible;
         }

@@ -65,6 +65,24 @@ impl<F: Framing> Player<F> {
         }
     }
 
+    /// Sends nothing more than the rest of a half-sent packet, so that other messages may follow.
+    /// Ready when that is done. Reads nothing.
+    pub fn poll_finish<M: Machine>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Link<M>,
+    ) -> Poll<Result<(), End<M::Error>>> {
+        if let Some(why) = link.session().kicked() {
+            return Poll::Ready(Err(End::Kicked(why)));
+        }
+        self.consumer.pause(true);
+        match self.poll_send(cx, link) {
+            Poll::Ready(Err(end)) => Poll::Ready(Err(end)),
+            _ if self.consumer.at_boundary() => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
+    }
+
     fn poll_send<M: Machine>(
         &mut self,
         cx: &mut Context<'_>,
@@ -85,6 +103,8 @@ impl<F: Framing> Player<F> {
                 }
             }
             if self.consumer.poll_ready(cx).is_pending() {
+                // All was taken, and nothing is due.
+                link.session().relax();
                 return Poll::Pending;
             }
             let sent = IMAGES.with_borrow_mut(|images| {

@@ -297,7 +297,7 @@ impl<T: AsFd> Drop for Evented<T> {
 
 /// A deadline on this thread's reactor. Set it, then poll it.
 #[derive(Debug, Default)]
-pub struct Timer {
+pub(super) struct Timer {
     /// What it is entered as.
     key: Option<(u64, u64)>,
     /// When it is over, in milliseconds of the clock.
@@ -306,7 +306,7 @@ pub struct Timer {
 
 impl Timer {
     /// Over at `at`, in milliseconds of the clock.
-    pub fn set(&mut self, at: u64) {
+    pub(super) fn set(&mut self, at: u64) {
         if self.at != Some(at) {
             self.cancel();
             self.at = Some(at);
@@ -314,7 +314,7 @@ impl Timer {
     }
 
     /// Ready when the deadline is over. One that was never set is never ready.
-    pub fn poll(&mut self, task: &Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, task: &Context<'_>) -> Poll<()> {
         let Some(at) = self.at else { return Poll::Pending };
         if at <= clock::now() {
             self.cancel();

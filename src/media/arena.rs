@@ -13,8 +13,9 @@ const SIZES: [usize; 4] = [8 << 10, 32 << 10, 128 << 10, 512 << 10];
 /// A block is this fraction of what the stream held last, so that a block that is still pinned by
 /// its last packet wastes little.
 const BLOCKS_A_STREAM: usize = 8;
-/// Free blocks that the pool keeps of each size; more go back to the allocator.
-const KEPT: usize = 16;
+/// Free bytes that the pool keeps for the next stream that needs a block; more go back to the
+/// allocator, so that the process gets small again.
+const KEPT: usize = 2 << 20;
 
 /// Why there is no room for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +34,15 @@ pub enum Full {
 pub struct Pool {
     limit: usize,
     used: Cell<usize>,
+    kept: Cell<usize>,
     free: RefCell<[Vec<BytesMut>; SIZES.len()]>,
 }
 
 impl Pool {
     /// A pool of `limit` bytes. Nothing is allocated before it is needed.
     pub fn new(limit: usize) -> Rc<Self> {
-        Rc::new(Self { limit, used: Cell::new(0), free: RefCell::default() })
+        let (used, kept) = (Cell::new(0), Cell::new(0));
+        Rc::new(Self { limit, used, kept, free: RefCell::default() })
     }
 
     /// Bytes that arenas hold now; what is kept free for the next one is not counted.
@@ -52,16 +55,23 @@ impl Pool {
         self.used.set(used);
         let class = SIZES.iter().position(|&s| s == size);
         let kept = class.and_then(|class| self.free.borrow_mut()[class].pop());
-        Some(kept.unwrap_or_else(|| BytesMut::with_capacity(size)))
+        Some(match kept {
+            Some(block) => {
+                self.kept.set(self.kept.get() - size);
+                block
+            }
+            None => BytesMut::with_capacity(size),
+        })
     }
 
     fn give_back(&self, block: BytesMut, size: usize) {
         self.used.set(self.used.get().saturating_sub(size));
-        if let Some(class) = SIZES.iter().position(|&s| s == size) {
-            let free = &mut self.free.borrow_mut()[class];
-            if free.len() < KEPT {
-                free.push(block);
-            }
+        let kept = self.kept.get() + size;
+        if let Some(class) = SIZES.iter().position(|&s| s == size)
+            && kept <= KEPT
+        {
+            self.kept.set(kept);
+            self.free.borrow_mut()[class].push(block);
         }
     }
 }
@@ -241,6 +251,22 @@ mod tests {
         drop(second);
         assert_eq!(kept.len(), 16 << 10, "a packet outlives its arena");
         message(&mut third, 1);
+    }
+
+    #[test]
+    fn the_pool_keeps_little_of_what_comes_back() {
+        let pool = Pool::new(64 << 20);
+        for _ in 0..3 {
+            let mut arena = Arena::new(pool.clone(), 32 << 20, 1 << 20);
+            let kept: Vec<_> = (0..300).map(|_| message(&mut arena, 64 << 10)).collect();
+            assert!(arena.held() >= 300 * (64 << 10));
+            drop(kept);
+            drop(arena);
+            let free: usize =
+                pool.free.borrow().iter().flatten().map(|block| block.capacity()).sum();
+            assert_eq!(free, pool.kept.get());
+            assert!(free <= KEPT && pool.used() == 0, "{free}");
+        }
     }
 
     #[test]

@@ -16,9 +16,10 @@ pub trait Machine {
     type Error: std::error::Error + 'static;
 
     /// Takes bytes from the front of `input`. Returns at the first event, with the rest still in
-    /// `input`; `None` means that all of it was taken and more is needed, or that nothing is taken
-    /// before the owner has answered the last event. After an error the
-    /// machine is not to be used again, except to send what `send_buf` holds.
+    /// `input`; `None` means that more is needed, or, with bytes left in `input`, that the owner
+    /// has to answer an event first. To be called until it returns `None`, also with an empty
+    /// `input`: one message can bring several events. After an error the machine is only good for
+    /// sending what `send_buf` holds.
     fn receive(&mut self, input: &mut &[u8]) -> Result<Option<Self::Event>, Self::Error>;
 
     /// Bytes due to the peer.

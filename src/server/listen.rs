@@ -14,9 +14,9 @@ use std::time::Duration;
 
 /// After accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Descriptors that the process has beside its sockets: standard streams, epoll, event and timer
-/// descriptors, the two ends of the signal socket.
-const OWN_FILES: usize = 9;
+/// Descriptors that the process has beside its sockets: 3 standard streams, 2 of our reactor, 4 of
+/// async-io's, 2 ends of the signal socket and one more for each of 4 signals, 1 to spare.
+const OWN_FILES: usize = 16;
 
 /// A bound socket.
 #[derive(Debug)]

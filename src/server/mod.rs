@@ -147,8 +147,12 @@ async fn obey(mut signals: Signals) {
 /// Ends all connections, and waits a moment for them.
 async fn stop(cx: &Rc<Context>) {
     let until = clock::after(GRACE);
-    cx.sessions.kick_all(Kick::Shutdown);
-    while !cx.sessions.is_empty() && clock::now() < until {
+    loop {
+        // Again: what was accepted a moment ago may only begin now.
+        cx.sessions.kick_all(Kick::Shutdown);
+        if cx.sessions.is_empty() || clock::now() >= until {
+            break;
+        }
         sleep(Duration::from_millis(5)).await;
     }
     log::info!("server stops, {} connections were cut", cx.sessions.len());

@@ -44,7 +44,7 @@ pub(super) async fn serve(
     let mut progress = cx.stages.enter(Stage::Play);
     // Until the first picture is out, small writes do not wait for acknowledgements.
     let mut starting = !vhost.tcp_nodelay;
-    let outcome = poll_fn(|task| {
+    let mut outcome = poll_fn(|task| {
         let polled = player.poll(task, link, |_, consumer, event| match event {
             Event::Pause(pause) => {
                 consumer.pause(pause);
@@ -63,7 +63,8 @@ pub(super) async fn serve(
                 log::warn!("socket options: {e}");
             }
         }
-        if duration > 0.0 && f64::from(player.consumer.played()) >= duration {
+        let over = duration > 0.0 && f64::from(player.consumer.played()) >= duration;
+        if over && polled.is_pending() && player.consumer.at_boundary() {
             let text = format!("the {duration} ms that were asked for are over");
             return Poll::Ready(Ok(Some(Refusal::new(2019, text))));
         }
@@ -73,6 +74,9 @@ pub(super) async fn serve(
         polled.map_ok(|()| None)
     })
     .await;
+    if matches!(outcome, Ok(None)) {
+        outcome = poll_fn(|task| player.poll_finish(task, link)).await.map(|()| None);
+    }
     log::info!("stop play, msgs={}, skipped={}", player.packets(), player.consumer.skipped());
     finish(outcome)
 }

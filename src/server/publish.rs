@@ -6,10 +6,10 @@ use crate::hub::pithy::Stage;
 use crate::hub::session::Kick;
 use crate::hub::{Publisher, SinkError, StreamKey};
 use crate::io::clock;
-use crate::io::link::Link;
+use crate::io::link::{End, Link};
 use crate::io::tcp;
 use crate::io::timer::{Alarm, Pause};
-use crate::limits::{MESSAGE_MAX, RING_BYTES};
+use crate::limits::{HEADER_MAX, MESSAGE_MAX, RING_BYTES};
 use crate::media::arena::{Arena, Full};
 use crate::media::{Kind, Packet};
 use crate::proto::rtmp::chunk::{Buffers, Refused};
@@ -110,6 +110,21 @@ async fn take_stream(link: &mut Link<Server>, cx: &Rc<Context>, opened: &Opened)
     let dropped = ingest.publisher.dropped() + u64::from(link.machine.dropped());
     log::info!("stop publish, msgs={}, dropped={dropped}", ingest.packets);
     log::info!("cleanup when unpublish");
+    tell(link, outcome)
+}
+
+/// Says to a publisher that is still there why its stream ends.
+fn tell(link: &mut Link<Server>, outcome: Outcome) -> Outcome {
+    let (text, outcome) = match outcome {
+        Outcome::Refused(refusal) => (refusal.text.clone(), Outcome::Refused(refusal)),
+        Outcome::End(end @ (End::Protocol(_) | End::Kicked(_)))
+            if !matches!(end, End::Kicked(Kick::Shutdown)) =>
+        {
+            (end.to_string(), Outcome::Told(end))
+        }
+        outcome => return outcome,
+    };
+    link.machine.end("error", "NetStream.Publish.Failed", &text);
     outcome
 }
 
@@ -170,6 +185,7 @@ impl<'a> Ingest<'a> {
             self.take_metadata(&packet, now)
         } else {
             if packet.header {
+                Self::bound(&packet)?;
                 self.describe(&packet)?;
             }
             self.publisher.push(packet, now)
@@ -185,6 +201,11 @@ impl<'a> Ingest<'a> {
                 return Ok(());
             }
         };
+        if shown.payload.len() > HEADER_MAX {
+            let len = shown.payload.len();
+            log::warn!("ignore metadata of {}, {len} bytes, {HEADER_MAX} are allowed", self.key);
+            return Ok(());
+        }
         let number = |value: Option<f64>| value.unwrap_or_default();
         let name = |codec: Option<crate::media::Codec>| codec.map_or("none", |c| c.name());
         log::info!(
@@ -202,6 +223,16 @@ impl<'a> Ingest<'a> {
         }
         let shown = Packet::new(Kind::Data, packet.dts, shown.payload);
         self.publisher.push_metadata(packet, shown, now)
+    }
+
+    fn bound(packet: &Packet) -> Result<(), Refusal> {
+        let len = packet.payload.len();
+        if len <= HEADER_MAX {
+            return Ok(());
+        }
+        let text =
+            format!("{:?} sequence header of {len} bytes, {HEADER_MAX} are allowed", packet.kind);
+        Err(Refusal::new(3001, text))
     }
 
     /// Logs what a sequence header says. One that cannot be read ends the stream, as players

@@ -6,6 +6,7 @@ use crate::io::link::{End, Link};
 use crate::io::{clock, log as tank, run, tcp};
 use crate::limits;
 
+use crate::proto::Machine as _;
 use crate::proto::rtmp::command::Connect;
 use crate::proto::rtmp::server::{ConnectReply, Event, Server};
 use crate::proto::rtmp::{Error, url};
@@ -21,6 +22,8 @@ pub enum Outcome {
     Again,
     /// The connection is over.
     End(End<Error>),
+    /// The connection is over, and what the client is told of it is still to be sent.
+    Told(End<Error>),
     /// The client is refused, and told so.
     Refused(Refusal),
 }
@@ -45,10 +48,10 @@ pub async fn serve(sock: tcp::Socket, id: u32, peer: IpAddr, cx: Rc<Context>) {
     }
     let (mut link, outcome) = converse(link, &cx).await;
     match outcome {
-        Outcome::End(end) => {
+        Outcome::End(end) => say_why(&link, &end),
+        Outcome::Told(end) => {
             say_why(&link, &end);
-            if matches!(end, End::Protocol(_)) {
-                // The machine may have said why.
+            if !link.machine.send_buf().is_empty() {
                 link.close().await;
             }
         }
@@ -78,6 +81,7 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
     loop {
         let event = match link.next().await {
             Ok(event) => event,
+            Err(end @ End::Protocol(_)) => return (link, Outcome::Told(end)),
             Err(end) => return (link, Outcome::End(end)),
         };
         let outcome = match (event, connected.as_deref()) {
@@ -133,6 +137,7 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                 };
                 if let Outcome::Refused(refusal) = &outcome {
                     link.machine.refuse("NetStream.Play.Failed", &refusal.text);
+                    link.machine.end("error", "NetStream.Play.Failed", &refusal.text);
                 }
                 expect(&link, limits::REPLAY_TIMEOUT, "no play after closeStream");
                 outcome

@@ -17,12 +17,15 @@ use core::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
+/// See [`Service::attach`].
+pub type Attach = fn(&Rc<Context>, &StreamKey, &Vhost) -> Option<Box<dyn Sink>>;
+
 /// The whole contract of an optional feature.
 pub struct Service {
     /// Its name, which is that of its cargo feature.
     pub name: &'static str,
     /// Joins a stream that starts, when its vhost asks for this service.
-    pub attach: fn(&Rc<Context>, &StreamKey, &Vhost) -> Option<Box<dyn Sink>>,
+    pub attach: Attach,
     /// What runs without a stream.
     pub start: fn(&Rc<Context>),
     /// Where it listens.

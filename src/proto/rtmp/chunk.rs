@@ -191,11 +191,11 @@ impl Decoder {
     /// else gathered in `self.header`.
     fn next_header(&mut self, input: &mut &[u8], at: u64) -> Result<Option<Header>, Error> {
         let held = usize::from(self.held);
-        if held == 0 {
-            if let Some(header) = self.parse(input, at)? {
-                self.take(input, header.size);
-                return Ok(Some(header));
-            }
+        if held == 0
+            && let Some(header) = self.parse(input, at)?
+        {
+            self.take(input, header.size);
+            return Ok(Some(header));
         }
         let more = input.len().min(HEADER_MAX - held);
         self.header[held..held + more].copy_from_slice(&input[..more]);

@@ -284,8 +284,9 @@ impl Server {
 
     fn command(&mut self, payload: &[u8]) -> Result<Option<Event>, Cause> {
         let decoded = command::decode(payload);
-        if let (State::Connect, Err(command::Error::NoTcUrl)) = (&self.state, &decoded) {
-            self.control.command(0, |w| reply::rejected(w, 1.0, "tcUrl is missing"));
+        if let (State::Connect, Err(error)) = (&self.state, &decoded) {
+            let text = error.to_string();
+            self.control.command(0, |w| reply::rejected(w, 1.0, &text));
         }
         let (command, transaction) = decoded?;
         let control = &mut self.control;
