@@ -61,6 +61,8 @@ pub struct Link<M> {
     session: Rc<Session>,
     /// What was read and not yet taken by the machine; at most one read.
     rest: Vec<u8>,
+    /// The machine was left at an event, and may have another without more bytes.
+    broke: bool,
     received: u64,
     sent: u64,
     last_read: usize,
@@ -72,7 +74,8 @@ impl<M: Machine> Link<M> {
     /// A link over a connected socket.
     pub fn new(sock: tcp::Socket, machine: M, session: Rc<Session>) -> Self {
         let (received, sent) = (0, 0);
-        Self { sock, machine, session, rest: Vec::new(), received, sent, last_read: 0, hurry: true }
+        let (rest, broke) = (Vec::new(), false);
+        Self { sock, machine, session, rest, broke, received, sent, last_read: 0, hurry: true }
     }
 
     /// The socket, for its options.
@@ -151,7 +154,7 @@ impl<M: Machine> Link<M> {
         if let Some(why) = self.session.kicked() {
             return Poll::Ready(Err(End::Kicked(why)));
         }
-        if !self.rest.is_empty() {
+        if std::mem::take(&mut self.broke) || !self.rest.is_empty() {
             let rest = std::mem::take(&mut self.rest);
             if let Some(result) = self.feed(&rest, &mut handle) {
                 return Poll::Ready(result);
@@ -282,6 +285,7 @@ impl<M: Machine> Link<M> {
                 Ok(Some(event)) => {
                     if let ControlFlow::Break(value) = handle(&mut self.machine, event) {
                         self.rest = input.to_vec();
+                        self.broke = true;
                         return Some(Ok(value));
                     }
                 }

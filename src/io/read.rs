@@ -165,7 +165,8 @@ fn read_full(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
 
 /// `None` for a directory, else the file, its size, when it was changed.
 fn open_beneath(root: &Path, path: &str) -> io::Result<Option<(File, u64, u64)>> {
-    let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let root =
+        openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let path = if path.is_empty() { "." } else { path };
     // A pipe must not be waited for.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -4,8 +4,6 @@
 pub mod demo;
 #[cfg(feature = "_http")]
 pub mod http;
-#[cfg(feature = "remux")]
-pub mod remux;
 #[cfg(feature = "static-files")]
 pub mod static_files;
 
@@ -69,8 +67,6 @@ pub static SERVICES: &[Service] = &[
     demo::SERVICE,
     #[cfg(feature = "_http")]
     http::SERVICE,
-    #[cfg(feature = "remux")]
-    remux::SERVICE,
     #[cfg(feature = "static-files")]
     static_files::SERVICE,
 ];

@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn chunks_are_joined_wherever_reads_cut_them() {
-        let text = b"3\r\nabc\r\n1;ext=\"x\"\r\nd\r\n0010\n0123456789abcdef\r\n0\r\nT: x\r\n\r\nNEXT";
+        let text =
+            b"3\r\nabc\r\n1;ext=\"x\"\r\nd\r\n0010\n0123456789abcdef\r\n0\r\nT: x\r\n\r\nNEXT";
         for step in 1..text.len() {
             let (body, left) = read(Body::chunked(), text, step).unwrap();
             assert_eq!((body.as_slice(), left), (b"abcd0123456789abcdef".as_slice(), 4));

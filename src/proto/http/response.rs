@@ -152,7 +152,10 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "HTTP/1.1 302 Found");
-        assert_eq!(lines[1..4], ["Connection: Keep-Alive", "Content-Length: 0", "Location: /a  X: y"]);
+        assert_eq!(
+            lines[1..4],
+            ["Connection: Keep-Alive", "Content-Length: 0", "Location: /a  X: y"]
+        );
         assert!(lines[4].starts_with("Server: runnel/") && lines[5].is_empty());
     }
 }

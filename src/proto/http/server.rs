@@ -176,7 +176,8 @@ impl Server {
         self.is_1_1 = request.is_1_1;
         self.keep_alive = request.keep_alive;
         self.form = Form::Plain;
-        let expects = request.header("expect").is_some_and(|e| e.eq_ignore_ascii_case("100-continue"));
+        let expects =
+            request.header("expect").is_some_and(|e| e.eq_ignore_ascii_case("100-continue"));
         if expects && request.is_1_1 && request.length != Some(0) {
             self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
@@ -258,8 +259,12 @@ mod tests {
     use super::*;
     use crate::codec::testing::mutations;
 
-    const OK: Response<'_> =
-        Response { status: 200, content_type: "text/plain", length: Length::Known(2), headers: &[] };
+    const OK: Response<'_> = Response {
+        status: 200,
+        content_type: "text/plain",
+        length: Length::Known(2),
+        headers: &[],
+    };
 
     /// Feeds `input` in pieces of `step` and answers each request with its own path. What was
     /// asked, bodies behind it, and all that was sent.

@@ -42,8 +42,8 @@ fn site(cx: &Rc<Context>) -> Rc<Router> {
         site.as_ref().filter(|(of, _)| Rc::ptr_eq(of, &config)).map(|(_, router)| router.clone())
     });
     known.unwrap_or_else(|| {
-        let crossdomain = config.http_server.crossdomain;
-        let mut router = Router { crossdomain, ..Router::default() };
+        let mut router = Router::default();
+        router.crossdomain = config.http_server.crossdomain;
         for service in SERVICES {
             (service.routes)(cx, &mut router);
         }
@@ -112,8 +112,13 @@ async fn answer(
     log::info!("HTTP {} {}", request.method.name(), request.path);
     expect(&link, SEND_TIMEOUT, "no answer was found");
     let (method, crossdomain) = (request.method, router.crossdomain);
-    let mut ask =
-        Ask { cx: cx.clone(), request: Rc::new(request), peer: link.session().peer(), mount: 0, crossdomain };
+    let mut ask = Ask {
+        cx: cx.clone(),
+        request: Rc::new(request),
+        peer: link.session().peer(),
+        mount: 0,
+        crossdomain,
+    };
     let mut answer = Answer::Next;
     if method == Method::Options {
         answer = options(crossdomain).into();
@@ -187,10 +192,7 @@ async fn body(link: &mut Connection, max: usize) -> Result<Option<Vec<u8>>, End<
 }
 
 /// Ends an answer.
-async fn finish(
-    mut link: Connection,
-    sent: Result<(), End<Error>>,
-) -> (Connection, Outcome) {
+async fn finish(mut link: Connection, sent: Result<(), End<Error>>) -> (Connection, Outcome) {
     let outcome = match sent {
         Err(end) => Outcome::End(end),
         Ok(()) if link.machine.finish() => Outcome::Again,
@@ -273,4 +275,3 @@ fn options(crossdomain: bool) -> Reply {
 fn expect(link: &Connection, within: Duration, what: &'static str) {
     link.session().expect(clock::after(within), what);
 }
-

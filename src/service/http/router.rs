@@ -57,7 +57,8 @@ impl Router {
         let host = if self.routes.iter().any(|r| r.host == host) { host } else { "" };
         let fits = |route: &&Route| {
             let exact = route.path == path;
-            route.host == host && (exact || route.path.ends_with('/') && path.starts_with(&route.path))
+            route.host == host
+                && (exact || route.path.ends_with('/') && path.starts_with(&route.path))
         };
         let mut routes: Vec<&Route> = self.routes.iter().filter(fits).collect();
         routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
