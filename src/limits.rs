@@ -104,6 +104,14 @@ pub const CONF_BYTES: usize = 1024 * 1024;
 pub const CONF_DEPTH: usize = 64;
 /// Warnings kept from one configuration file, about 100 bytes each. The rest are not reported.
 pub const CONF_WARNINGS: usize = 100;
+/// NAL units of one picture in TS, 16 bytes each on the stack. A picture with more is left out.
+pub const NAL_UNITS: usize = 128;
+/// Bytes of the parameter sets that a TS muxer keeps, a stream. A sequence header with more cannot
+/// be muxed.
+pub const PARAMETER_SETS: usize = 8 * 1024;
+/// Bytes of audio that a TS muxer gathers for one PES packet, a stream; the length of a PES packet
+/// has 16 bits. More begins the next one; a single frame that is longer is left out.
+pub const GATHERED_AUDIO: usize = 32 * 1024;
 
 /// From accept to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
