@@ -4,6 +4,8 @@
 pub mod demo;
 #[cfg(feature = "_http")]
 pub mod http;
+#[cfg(feature = "remux")]
+pub mod remux;
 #[cfg(feature = "static-files")]
 pub mod static_files;
 
@@ -67,6 +69,8 @@ pub static SERVICES: &[Service] = &[
     demo::SERVICE,
     #[cfg(feature = "_http")]
     http::SERVICE,
+    #[cfg(feature = "remux")]
+    remux::SERVICE,
     #[cfg(feature = "static-files")]
     static_files::SERVICE,
 ];
