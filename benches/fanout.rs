@@ -71,6 +71,10 @@ fn main() -> ExitCode {
 fn bench(options: &Options) -> Result<(), String> {
     let files = process::raise_file_limit();
     table::print_head(options, files);
+    if options.pin {
+        // So that neither we nor `perf` stand in the server's way.
+        process::pin(children::LOAD_CORE);
+    }
     let mut rows = Vec::new();
     for case in options.cases() {
         let needed = case.players.max(case.publishers) as u64 + 100;

@@ -111,23 +111,28 @@ impl Options {
         let players = if self.players.is_empty() { of_load } else { &self.players };
         let settings =
             if self.settings.is_empty() { &[Setting::Default][..] } else { &self.settings };
+        let wants_floor = self.floor || is_plain;
+        let mut add_with_rivals = |setting, count| {
+            // No constant cadence is the floor of one that changes.
+            if wants_floor && setting != Setting::Auto {
+                add(Floor, setting, count, 1);
+            }
+            if self.peer {
+                // It does not merge writes, so that one row stands for all settings.
+                add(NginxRtmp, Setting::Default, count, 1);
+            }
+            add(Ours, setting, count, 1);
+        };
         for &setting in settings {
             for &count in players {
-                // No constant cadence is the floor of one that changes.
-                if (self.floor || is_plain) && setting != Setting::Auto {
-                    add(Floor, setting, count, 1);
-                }
-                if self.peer {
-                    add(NginxRtmp, Setting::Default, count, 1);
-                }
-                add(Ours, setting, count, 1);
+                add_with_rivals(setting, count);
             }
         }
         if self.latency || is_plain {
             for count in [1, 500] {
-                add(Ours, Setting::Low, count, 1);
+                add_with_rivals(Setting::Low, count);
                 if self.latency {
-                    add(Ours, Setting::Default, count, 1);
+                    add_with_rivals(Setting::Default, count);
                 }
             }
         }

@@ -34,9 +34,13 @@ pub(crate) fn play(words: &[String]) -> Result<(), String> {
         std::thread::sleep(Duration::from_nanos(due.saturating_sub(now_ns())));
         players.extend(joined.try_iter().map(|socket| Player { socket, unsent: Vec::new() }));
         let mut messages: Vec<Vec<u8>> = Vec::new();
-        while source.due_ns() <= due {
-            // A server would have got the frame at its time and kept it since.
-            let frame = source.write_next(source.due_ns(), &mut payload);
+        // What came due while the last messages were written goes out with these.
+        let until = due.max(now_ns());
+        while source.due_ns() <= until {
+            // One that merges would have got the frame at its time and kept it since. Else this is
+            // the publisher too, and sends when it was woken.
+            let sent_ns = if merge_ns > 0 { source.due_ns() } else { now_ns() };
+            let frame = source.write_next(sent_ns, &mut payload);
             let to = Envelope {
                 chunk_stream: 6,
                 kind: frame.kind,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
+use rustix::time::Timespec;
 
 use crate::children::number;
 use crate::client::{self, CONNECT, CREATE_STREAM, SERVER_HANDSHAKE};
@@ -31,10 +32,15 @@ pub(crate) fn play(words: &[String]) -> Result<(), String> {
     let mut counts = Counts::new();
     let mut events = Vec::with_capacity(1024);
     let mut buffer = vec![0; READ];
-    let mut has_told = false;
+    let (mut has_told, mut last_join) = (false, now_ns());
     loop {
-        // A few at a time: what is measured is a player that joins, not a crowd in the backlog.
-        while players.len() < wanted && players.len() < counts.started + counts.lost + JOINING {
+        // A few at a time: what is measured is a player that joins, not a crowd in the backlog. A
+        // server that waits for the next key frame is not waited for.
+        while players.len() < wanted
+            && (players.len() < counts.started + counts.lost + JOINING
+                || now_ns() > last_join + JOIN_STEP_NS)
+        {
+            last_join = now_ns();
             let stream = format!("s{}", players.len() % streams.max(1));
             let player = Player::join(port, stream, is_raw).map_err(|error| error.to_string())?;
             let (data, flags) = watch(players.len() as u64);
@@ -45,7 +51,9 @@ pub(crate) fn play(words: &[String]) -> Result<(), String> {
             has_told = true;
             counts.tell_joined();
         }
-        match epoll::wait(&poll, spare_capacity(&mut events), None) {
+        let step = Timespec { tv_sec: 0, tv_nsec: JOIN_STEP_NS as _ };
+        let timeout = (players.len() < wanted).then_some(&step);
+        match epoll::wait(&poll, spare_capacity(&mut events), timeout) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.to_string()),
         }
@@ -246,5 +254,9 @@ impl Counts {
 
 /// The input among the sockets.
 const INPUT: u64 = u64::MAX;
+/// Players that may be without a picture before the next joins,
 const JOINING: usize = 16;
+/// or else the time between two.
+const JOIN_STEP_NS: u64 = 5_000_000;
+/// One read takes all that a socket commonly holds.
 const READ: usize = 256 * 1024;

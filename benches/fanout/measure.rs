@@ -66,8 +66,8 @@ pub(crate) fn run(case: &Case, options: &Options) -> Result<Row, String> {
     let (begin, before) = (Instant::now(), cpu());
     let mut kernel_peak = None;
     while begin.elapsed() < Duration::from_secs(options.seconds) {
-        std::thread::sleep(Duration::from_millis(50));
-        let now = kernel_tcp_kb().zip(kernel_base).map(|(now, base)| now - base);
+        std::thread::sleep(Duration::from_millis(10));
+        let now = kernel_tcp_kb().zip(kernel_base).map(|(now, base)| (now - base).max(0.0));
         kernel_peak = [kernel_peak, now].into_iter().flatten().reduce(f64::max);
     }
     let (seconds, after) = (begin.elapsed().as_secs_f64(), cpu());

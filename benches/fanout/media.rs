@@ -63,16 +63,11 @@ impl Source {
         self.video_due_ns().min(self.audio_due_ns())
     }
 
-    /// True when the next frame is a video frame.
-    pub(crate) fn is_video_next(&self) -> bool {
-        self.video_due_ns() <= self.audio_due_ns()
-    }
-
     /// Replaces `out` with the next frame's payload, marked as sent at `sent_ns`.
     pub(crate) fn write_next(&mut self, sent_ns: u64, out: &mut Vec<u8>) -> Frame {
         let time_ms = ((self.due_ns() - self.start_ns) / 1_000_000) as u32;
         out.clear();
-        let (kind, number, size) = if self.is_video_next() {
+        let (kind, number, size) = if self.video_due_ns() <= self.audio_due_ns() {
             let is_key = self.video.is_multiple_of(FPS * self.shape.gop);
             let size = self.shape.video_size(is_key);
             let unit = size.saturating_sub(9) as u32;
@@ -93,7 +88,7 @@ impl Source {
         Frame { kind, time_ms }
     }
 
-    pub(crate) fn video_due_ns(&self) -> u64 {
+    fn video_due_ns(&self) -> u64 {
         self.start_ns + u64::from(self.video) * 1_000_000_000 / u64::from(FPS)
     }
 

@@ -55,6 +55,12 @@ pub(crate) fn kernel_tcp_kb() -> Option<f64> {
     Some(pages * rustix::param::page_size() as f64 / 1024.0)
 }
 
+/// How busy the machine has been for a minute: what else runs makes every figure doubtful.
+pub(crate) fn load_average() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().unwrap_or("unknown").to_string()
+}
+
 /// System calls per second of a process, counted for two seconds: by `perf` if the kernel lets us,
 /// else by `strace`, which slows the process but not its number of calls by much. `None` without
 /// either.

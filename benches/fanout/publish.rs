@@ -8,12 +8,12 @@ use std::collections::BinaryHeap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::children::number;
 use crate::client::{self, CONNECT, CREATE_STREAM, SERVER_HANDSHAKE};
-use crate::media::{AAC_HEADER, AVC_HEADER, Shape, Source, metadata};
+use crate::media::{AAC_HEADER, AVC_HEADER, FPS, Shape, Source, metadata};
 use crate::process::now_ns;
 use crate::wire::{AUDIO, COMMAND, ChunkReader, DATA, VIDEO};
 
@@ -21,12 +21,36 @@ pub(crate) fn play(words: &[String]) -> Result<(), String> {
     let port = number(words, 0)?;
     let shape = Shape { kbps: number(words, 1)?, gop: number(words, 2)? };
     let count: usize = number(words, 3)?;
-    let sockets = (0..count).map(|at| open(port, &format!("s{at}"), shape));
-    let sockets = sockets.collect::<Result<Vec<_>, String>>()?;
+    let sockets = open_all(port, count, shape)?;
     println!("publishing");
     let wants_report = Arc::new(AtomicBool::new(false));
     listen_to_input(Arc::clone(&wants_report));
     send_for_ever(sockets, shape, &wants_report)
+}
+
+/// Opens several at a time: the answers of some servers wait for delayed acknowledgements.
+fn open_all(port: u16, count: usize, shape: Shape) -> Result<Vec<TcpStream>, String> {
+    let next = AtomicUsize::new(0);
+    let open_some = || {
+        let mut opened = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                return Ok(opened);
+            }
+            opened.push((at, open(port, &format!("s{at}"), shape)?));
+        }
+    };
+    let opened = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..OPENING).map(|_| scope.spawn(open_some)).collect();
+        let results = threads.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|_| Err("a thread of the publishers died".to_string()))
+        });
+        results.collect::<Result<Vec<Vec<_>>, String>>()
+    })?;
+    let mut opened: Vec<(usize, TcpStream)> = opened.into_iter().flatten().collect();
+    opened.sort_by_key(|(at, _)| *at);
+    Ok(opened.into_iter().map(|(_, socket)| socket).collect())
 }
 
 /// Goes through the handshake and the commands, and sends what comes in front of the frames.
@@ -102,9 +126,10 @@ fn send_for_ever(
     }
     let due = publishers.iter().map(|publisher| publisher.source.due_ns());
     let mut queue: BinaryHeap<_> = due.enumerate().map(|(at, due)| Reverse((due, at))).collect();
-    // One publisher sends each frame alone, as encoders do. With many the sound goes out with the
-    // next picture: else the publishers would be the bottleneck, not the server.
-    let is_bundled = count > 1;
+    // One publisher sends each frame alone, as encoders do. Many send some together: else they would
+    // be the bottleneck, not the server.
+    let pictures = (count * u64::from(FPS)).div_ceil(WRITES_PER_SECOND);
+    let step_ns = (count > 1).then_some(pictures * 1_000_000_000 / u64::from(FPS));
     let (mut late_ns, mut stalls) = (0, 0u64);
     let (mut payload, mut out) = (Vec::new(), Vec::new());
     while let Some(Reverse((due, at))) = queue.pop() {
@@ -113,13 +138,9 @@ fn send_for_ever(
         late_ns = now_ns().saturating_sub(due).max(late_ns);
         out.clear();
         out.append(&mut publisher.unsent);
-        loop {
-            let is_last = !is_bundled || publisher.source.is_video_next();
+        while publisher.source.due_ns() <= due {
             let frame = publisher.source.write_next(now_ns(), &mut payload);
             client::put_media(&mut out, frame.kind, frame.time_ms, &payload);
-            if is_last {
-                break;
-            }
         }
         let sent = match publisher.socket.write(&out) {
             Ok(sent) => sent,
@@ -133,19 +154,14 @@ fn send_for_ever(
                 return Err(format!("publisher s{at}: the server does not read"));
             }
         }
-        queue.push(Reverse((publisher.next_due(is_bundled), at)));
+        let next = step_ns.map_or_else(|| publisher.source.due_ns(), |step| due + step);
+        queue.push(Reverse((next, at)));
         if wants_report.swap(false, Ordering::Relaxed) {
             println!("report late_ms={:.1} stalls={stalls}", late_ns as f64 / 1e6);
             (late_ns, stalls) = (0, 0);
         }
     }
     Ok(())
-}
-
-impl Publisher {
-    fn next_due(&self, is_bundled: bool) -> u64 {
-        if is_bundled { self.source.video_due_ns() } else { self.source.due_ns() }
-    }
 }
 
 /// Each line asks for a report; the end of the input ends the process.
@@ -158,4 +174,7 @@ fn listen_to_input(wants_report: Arc<AtomicBool>) {
     });
 }
 
+const OPENING: usize = 32;
+/// Many publishers together; one core does this with ease.
+const WRITES_PER_SECOND: u64 = 20_000;
 const UNSENT_MAX: usize = 1 << 20;

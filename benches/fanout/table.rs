@@ -2,21 +2,24 @@
 
 use crate::args::{Options, Setting, Target};
 use crate::measure::Row;
+use crate::process;
 
 /// Says what is measured and prints the names of the columns.
 pub(crate) fn print_head(options: &Options, files: u64) {
     let shape = options.shape;
     println!(
-        "streams of {} kbit/s, 25 frames/s, a key frame every {} s; {} s each row; {} cores, {}; {files} files allowed",
+        "streams of {} kbit/s, 25 frames/s, a key frame every {} s; {} s each row; {} cores, {}, \
+         load average {}; {files} files allowed",
         shape.kbps,
         shape.gop,
         options.seconds,
         std::thread::available_parallelism().map_or(1, usize::from),
         if options.pin { "server on core 0, load on core 1" } else { "not pinned" },
+        process::load_average(),
     );
     println!(
-        "Columns: CPU of the server; RSS of it with all connections and before them; KB for each \
-         player (publisher, where there are many); kernel KB: memory of both ends' TCP sockets, at \
+        "Columns: CPU of the server, and for 1,000 players (publishers, where there are many); its \
+         RSS with all connections and before them, and for each in KB; kernel KB: memory of both ends' TCP sockets, at \
          its highest; first frame from connect and latency from publisher's write to player's \
          read, as p50/p99.\n"
     );
@@ -30,24 +33,27 @@ pub(crate) fn print_row(row: &Row, before: &[Row]) {
     let case = &row.case;
     let joined = row.joined.as_ref();
     let first = |key| joined.and_then(|report| report.number(key));
-    let per_thousand = row.cpu_percent.map(|cpu| cpu * 1000.0 / case.players.max(1) as f64);
+    let per_thousand = row.cpu_percent.map(|cpu| cpu * 1000.0 / row.connections() as f64);
     let streams = format!("{}>{}", case.publishers, case.players);
+    // A page more or less says nothing of few connections.
+    let is_many = row.connections() >= 100;
     let cells = [
         case.target.name().to_string(),
         case.setting.name().to_string(),
         streams,
         format!("{:.1}", row.mbps),
-        shown(row.cpu_per_gb, 3),
+        shown(row.cpu_per_gb.filter(|_| case.publishers == 1), 3),
         shown(row.cpu_percent, 1),
-        shown(per_thousand, 1),
+        shown(per_thousand.filter(|_| is_many), 1),
         shown(row.syscalls, 0),
         shown(row.rss_kb.map(|kb| kb / 1024.0), 1),
         shown(row.rss_base_kb.map(|kb| kb / 1024.0), 1),
-        shown(row.rss_each_kb(), 1),
-        shown(row.kernel_kb.map(|kb| kb / row.connections() as f64), 1),
+        shown(row.rss_each_kb().filter(|_| is_many), 1),
+        shown(row.kernel_kb.map(|kb| kb / row.connections() as f64).filter(|_| is_many), 1),
         row.gaps.to_string(),
         pair(first("connect_p50"), first("connect_p99")),
         pair(row.latency_p50, row.latency_p99),
+        shown(row.load_percent, 0),
         shown(ratio(row, before, Target::Floor), 2),
         shown(ratio(row, before, Target::NginxRtmp), 2),
     ];
@@ -74,18 +80,22 @@ fn notes(row: &Row) -> Vec<String> {
     notes
 }
 
-/// CPU for each GB over that of another target with as many players. The peer does not merge
-/// writes, and is measured once for all settings.
+/// CPU for each GB over that of another target.
 fn ratio(row: &Row, before: &[Row], other: Target) -> Option<f64> {
+    Some(row.cpu_per_gb? / rival(row, before, other)?.cpu_per_gb?)
+}
+
+/// The row of another target with as many players. The peer does not merge writes, and is measured
+/// once for all settings.
+fn rival<'a>(row: &Row, before: &'a [Row], other: Target) -> Option<&'a Row> {
     let case = &row.case;
     let is_same_setting = |row: &Row| other != Target::Floor || row.case.setting == case.setting;
-    let other = before.iter().find(|row| {
+    before.iter().find(|row| {
         row.case.target == other
             && row.case.players == case.players
             && row.case.publishers == case.publishers
             && is_same_setting(row)
-    })?;
-    Some(row.cpu_per_gb? / other.cpu_per_gb?)
+    })
 }
 
 /// Names each target that the rows can tell of, and what was measured.
@@ -111,12 +121,14 @@ pub(crate) fn print_targets(rows: &[Row]) {
         let most_ms = match setting {
             Setting::Low if players <= 1 => Some(1.0),
             Setting::Low if players <= 500 => Some(5.0),
-            // The server merges until a frame comes that is over the time: one frame more.
-            Setting::Default => Some(350.0 + 1000.0 / f64::from(crate::media::FPS)),
+            Setting::Default => Some(350.0),
             _ => None,
         };
         if let Some(most) = most_ms {
             judge(&name, "added latency, p99", most, row.latency_p99, "ms");
+            if let Some(floor) = rival(row, rows, Target::Floor).and_then(|row| row.latency_p99) {
+                println!("    the floor's, on this machine: {floor:.2} ms");
+            }
         }
     }
     for row in rows.iter().filter(ours).filter(|row| row.case.publishers > 1) {
@@ -142,7 +154,7 @@ fn pair(one: Option<f64>, two: Option<f64>) -> String {
     format!("{}/{}", shown(one, 1), shown(two, 1))
 }
 
-const COLUMNS: [(&str, usize); 17] = [
+const COLUMNS: [(&str, usize); 18] = [
     ("server", 10),
     ("setting", 7),
     ("streams", 9),
@@ -158,6 +170,7 @@ const COLUMNS: [(&str, usize); 17] = [
     ("gaps", 5),
     ("first ms", 13),
     ("latency ms", 13),
+    ("load %", 6),
     ("x floor", 7),
     ("x nginx", 7),
 ];

@@ -262,6 +262,9 @@ impl State {
     }
 }
 
+/// The part of a merge interval that is left for the writes.
+const WRITES_SHARE: u32 = 16;
+
 /// The right to send into a source, one at a time. Dropping it unpublishes.
 pub struct Publisher {
     source: Rc<Source>,
@@ -365,7 +368,9 @@ impl Publisher {
             Merge::Every(ms) => ms,
             Merge::Auto => auto,
         };
-        Some(if self.pending >= MERGE_BYTES { since } else { since + u64::from(interval) })
+        // The interval is the most that a message may wait: what the writes take is part of it.
+        let wait = u64::from(interval - interval / WRITES_SHARE);
+        Some(if self.pending >= MERGE_BYTES { since } else { since + wait })
     }
 
     /// Shows players all that was pushed, and wakes them.
