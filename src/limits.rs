@@ -71,6 +71,24 @@ pub const IMAGE_PACKETS: usize = 128;
 pub const LOG_QUEUE: usize = 64 * 1024;
 /// The longest log line, its line end included; the rest is cut.
 pub const LOG_LINE: usize = 4096;
+/// Bytes of the head of an HTTP request, kept while it comes in and while it is answered. A longer
+/// one is refused (431).
+pub const HTTP_HEAD: usize = 8 * 1024;
+/// Header lines of an HTTP request. One more is refused (431).
+pub const HTTP_HEADERS: usize = 64;
+/// Bytes of a request's body that nobody wants, read so that the connection can be used again.
+/// More ends it after the answer.
+pub const HTTP_UNWANTED: usize = 64 * 1024;
+/// Bytes of a body that a service has in memory at once, unless it says less. A longer one is
+/// refused (413).
+pub const HTTP_BODY: usize = 64 * 1024;
+/// Files that are sent over HTTP at once, one descriptor each. One more is refused (503).
+pub const FILES_OPEN: usize = 64;
+/// Pieces of files that are read at once, [`FILE_PIECE`] bytes each, allocated when first used. The
+/// next one waits.
+pub const FILE_PIECES: usize = 4;
+/// Bytes of a file that are read at once.
+pub const FILE_PIECE: usize = 64 * 1024;
 
 /// Bytes of all files together that wait for the disk. What a recording or a segment has no room
 /// for is missing in it; that is counted and logged.
@@ -141,6 +159,12 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// A peer that takes no byte for so long, while some are due, is dropped.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// For the head of an HTTP request, from its first byte (from accept, for the first one).
+pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// From an HTTP answer to the next request on the same connection.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// For each piece of the body of an HTTP request.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// From FCUnpublish to the next publish on the same connection.
 pub const REPUBLISH_TIMEOUT: Duration = Duration::from_secs(180);
 /// From closeStream to the next play on the same connection.
@@ -166,11 +190,6 @@ pub fn clients(max_connections: u32) -> usize {
 /// allowed: media, connections, and the buffers that exist once.
 pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
-    MEDIA_POOL
-        + HLS_RAM
-        + clients * CLIENT_BYTES
-        + READ_BUF
-        + 2 * MESSAGE_MAX
-        + LOG_QUEUE
-        + DISK_RESERVE
+    let once = READ_BUF + 2 * MESSAGE_MAX + LOG_QUEUE + FILE_PIECES * FILE_PIECE;
+    MEDIA_POOL + HLS_RAM + DISK_RESERVE + clients * CLIENT_BYTES + once
 }

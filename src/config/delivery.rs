@@ -199,7 +199,7 @@ section! {
         enabled: bool = false;
         /// Seconds of audio that a new player gets at once, .aac and .mp3 only.
         fast_cache: Seconds [0..=3600] = Seconds::from_millis(0);
-        /// Where they are served; .flv, .ts, .aac or .mp3 at the end is the format.
+        /// Where they are served; .flv, .ts, .aac or .mp3 at the end is the format, .* all four.
         mount: String = "[vhost]/[app]/[stream].flv".into();
         /// Whether an edge fetches a stream because an HTTP player asks for it.
         hstrs: bool = true;

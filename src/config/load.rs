@@ -244,9 +244,9 @@ fn check_vhost(directive: &Directive, vhost: &Vhost, reader: &mut Reader) -> Res
     }
     let ends = |path: &str, ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
     let (remux, hls) = (&vhost.http_remux, &vhost.hls);
-    if remux.enabled && !ends(&remux.mount, &[".flv", ".ts", ".aac", ".mp3"]) {
+    if remux.enabled && !ends(&remux.mount, &[".flv", ".ts", ".aac", ".mp3", ".*"]) {
         let at = child(child(directive, "http_remux"), "mount");
-        return Err(wrong(at, "must end with .flv, .ts, .aac or .mp3"));
+        return Err(wrong(at, "must end with .flv, .ts, .aac, .mp3 or .*"));
     }
     if hls.hls_storage != HlsStorage::Disk && !ends(&hls.hls_mount, &[".m3u8"]) {
         let at = child(child(directive, "hls"), "hls_mount");

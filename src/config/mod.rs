@@ -41,15 +41,21 @@ use std::{fmt, rc::Rc};
 pub const DEFAULT_VHOST: &str = "__defaultVhost__";
 
 impl Config {
-    /// What the server runs with when it is given no file: RTMP on port 1935 of every address, the
-    /// log on the console, one vhost made for little delay, nothing written to disk.
+    /// What the server runs with when it is given no file: RTMP on port 1935 of every address, HTTP
+    /// on 8080 with all streams in all formats, the log on the console, one vhost made for little delay, nothing written to disk.
     pub fn builtin() -> Self {
         let play = Play { mw_latency: MergedWrite::Auto, ..Play::default() };
+        let http_remux = HttpRemux {
+            enabled: true,
+            mount: "[vhost]/[app]/[stream].*".into(),
+            ..HttpRemux::default()
+        };
         let vhost = Vhost {
             name: DEFAULT_VHOST.into(),
             chunk_size: Self::default().chunk_size,
             tcp_nodelay: true,
             play: Rc::new(play),
+            http_remux: Rc::new(http_remux),
             ..Vhost::default()
         };
         Self {
@@ -57,6 +63,7 @@ impl Config {
             daemon: false,
             pid: String::new(),
             log_tank: LogTank::Console,
+            http_server: Rc::new(HttpServer { enabled: true, ..HttpServer::default() }),
             vhosts: vec![Rc::new(vhost)],
             ..Self::default()
         }

@@ -10,6 +10,8 @@ pub mod load;
 pub mod log;
 pub mod player;
 mod reactor;
+#[cfg(feature = "_http")]
+pub mod read;
 pub mod run;
 pub mod signal;
 pub mod stage;

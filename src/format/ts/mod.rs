@@ -9,6 +9,7 @@ mod psi;
 mod tag;
 
 pub use mux::{Mux, Muxed, bound};
+pub use tag::{Body, read};
 
 use crate::media::Codec;
 use std::fmt;

@@ -6,7 +6,7 @@ use crate::media::{Codec, Kind, classify};
 
 /// The part of a packet that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body<'a> {
+pub enum Body<'a> {
     /// Nothing: data, the end of a sequence, commands, colour information.
     Nothing,
     /// A decoder configuration record.
@@ -20,7 +20,7 @@ pub(super) enum Body<'a> {
 }
 
 /// Reads the first bytes of `payload`.
-pub(super) fn read(kind: Kind, payload: &[u8]) -> Result<Body<'_>, Error> {
+pub fn read(kind: Kind, payload: &[u8]) -> Result<Body<'_>, Error> {
     match kind {
         Kind::Data => Ok(Body::Nothing),
         Kind::Video => video(payload),
