@@ -25,7 +25,8 @@ section! {
         hls_path: String = "./objs/nginx/html".into();
         /// The playlist, with `[vhost]`, `[app]` and `[stream]`.
         hls_m3u8_file: String = "[app]/[stream].m3u8".into();
-        /// The segments, also with `[seq]`, `[timestamp]`, `[duration]` and dates.
+        /// The segments, also with `[seq]`, `[timestamp]`, `[duration]` and dates; and with
+        /// `[epoch]`, another one after each start, which the default has in memory.
         hls_ts_file: String = "[app]/[stream]-[seq].ts".into();
         /// Whether the length of segments follows the clock.
         hls_ts_floor: bool = false;

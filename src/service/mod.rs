@@ -33,6 +33,8 @@ pub struct Service {
     pub attach: Attach,
     /// What runs without a stream.
     pub start: fn(&Rc<Context>),
+    /// What it does when the process ends, after all connections and before the disk is waited for.
+    pub stop: fn(),
     /// Where it listens.
     pub port: Option<Port>,
     /// The HTTP paths that it answers on the port of `http_server`.
@@ -64,7 +66,14 @@ pub enum Router {}
 impl Service {
     /// A service that does nothing.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, attach: |_, _, _| None, start: |_| {}, port: None, routes: |_, _| {} }
+        Self {
+            name,
+            attach: |_, _, _| None,
+            start: |_| {},
+            stop: || {},
+            port: None,
+            routes: |_, _| {},
+        }
     }
 }
 

@@ -20,7 +20,9 @@ use crate::io::clock;
 use crate::io::run::sleep;
 use crate::io::zone::Zone;
 use crate::limits::{HLS_RAM, HLS_RAM_STREAM, HLS_SEGMENT, MAX_STREAMS, MESSAGE_MAX};
-use crate::service::Service;
+use crate::proto::http::Method;
+use crate::service::http::{Answer, Ask, Reply};
+use crate::service::{Router, Service};
 use playlist::Names;
 use segment::{Clock, Cutter};
 use std::cell::RefCell;
@@ -41,6 +43,8 @@ pub const SERVICE: Service = Service {
             }
         })
     },
+    stop: || LIVE.with(Live::dispose_all),
+    routes,
     ..Service::new("hls")
 };
 
@@ -60,9 +64,33 @@ pub fn get(host: &str, path: &str) -> Option<Stored> {
     LIVE.with(|live| live.ram.get(host, path))
 }
 
-/// Deletes what belongs to streams with an hls_dispose, for the end of the process.
-pub fn dispose_all() {
-    LIVE.with(Live::dispose_all);
+fn routes(cx: &Rc<Context>, router: &mut Router) {
+    let on = |vhost: &&Rc<Vhost>| vhost.enabled && vhost.hls.enabled;
+    for vhost in cx.config().vhosts.iter().filter(on) {
+        if vhost.hls.hls_storage != HlsStorage::Disk {
+            log::info!("http: hls of {} is served at {}", vhost.name, vhost.hls.hls_mount);
+        }
+    }
+    router.ahead(answer);
+}
+
+fn answer(ask: &Ask) -> Answer {
+    let request = &ask.request;
+    if !matches!(request.method, Method::Get | Method::Head) {
+        return Answer::Next;
+    }
+    let Some(stored) = get(&request.host, &request.path) else {
+        // Nobody else's: a live stream of that name would be waited for.
+        let gone = LIVE.with(|live| live.was(&request.path));
+        return if gone { Reply::status(404).into() } else { Answer::Next };
+    };
+    let Stored { body, content_type, etag, cache_control } = stored;
+    let known = request.header("If-None-Match").is_some_and(|known| known.contains(&etag));
+    let headers = vec![("ETag", etag), ("Cache-Control", cache_control)];
+    if known {
+        return Reply { headers, content_type: "", ..Reply::status(304) }.into();
+    }
+    Reply { headers, ..Reply::new(content_type, body) }.into()
 }
 
 fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Sink>> {
@@ -137,6 +165,11 @@ impl Live {
         let stream = Rc::new(RefCell::new(stream));
         streams.insert(key.clone(), stream.clone());
         Some(stream)
+    }
+
+    /// Whether `path` is that of a segment that left the memory.
+    fn was(&self, path: &str) -> bool {
+        path.ends_with(".ts") && self.streams.borrow().values().any(|s| s.borrow().was(path))
     }
 
     fn sweep(&self, now: u64) {

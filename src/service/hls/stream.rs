@@ -93,6 +93,11 @@ impl Stream {
         self.names.uri(&self.names.segment(numbers, stamp))
     }
 
+    /// Whether only a segment of this stream can be called `path`.
+    pub(super) fn was(&self, path: &str) -> bool {
+        self.in_ram() && self.names.unique && path.contains(&self.names.epoch)
+    }
+
     /// Segments are kept in memory.
     pub(super) const fn in_ram(&self) -> bool {
         self.ram.is_some()
