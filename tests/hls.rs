@@ -211,3 +211,19 @@ fn sound_alone_and_mp3_are_played() {
         }
     }
 }
+
+#[test]
+fn a_directory_that_cannot_be_written_ends_the_publisher_or_not() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let sample = sample(&ffmpeg);
+    for (policy, stays) in [("disconnect", false), ("ignore", true), ("continue", true)] {
+        // The configuration file stands where the directory should be made.
+        let (server, _) =
+            server(&format!("hls_fragment 1; hls_path test.conf; hls_on_error {policy};"));
+        let mut publisher = media::publish_live(&ffmpeg, &sample, &server.url("livestream"));
+        server.line("hls: test.conf/live");
+        let ended = publisher.wait(Duration::from_secs(3)).is_some();
+        assert_eq!(ended, !stays, "{policy}");
+        publisher.stop();
+    }
+}

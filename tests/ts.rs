@@ -4,7 +4,7 @@
 
 use runnel::format::flv;
 use runnel::format::ts::{Audio, Defaults, Mux, Muxed, Video};
-use runnel::media::Kind;
+use runnel::media::{Kind, Packet};
 use runnel::proto::rtmp::{RUNNEL, metadata};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ fn extract(file: &Path, map: &str, format: &str) -> Vec<Vec<u8>> {
     let bytes = ffmpeg(&format!("-i {file} -map 0:{map} -c copy {filter} -f {format} -"))
         .expect("ffmpeg is there");
     match format {
-        "h264" => units(&bytes),
+        "h264" => units(&bytes).into_iter().filter(|unit| unit[0] & 31 != 9).collect(),
         _ => vec![bytes],
     }
 }
@@ -55,7 +55,7 @@ fn units(stream: &[u8]) -> Vec<Vec<u8>> {
         let zeros = unit.iter().rev().take_while(|&&byte| byte == 0).count();
         unit[..unit.len() - zeros].to_vec()
     };
-    codes.iter().zip(ends).map(unit).filter(|unit| unit[0] & 31 != 9).collect()
+    codes.iter().zip(ends).map(unit).collect()
 }
 
 /// Muxes an FLV file, a new segment every second, one `file` after the other.
@@ -143,4 +143,57 @@ fn a_picture_alone_comes_out_unchanged() {
 fn mp3_comes_out_unchanged() {
     let args = format!("{PICTURE} {TONE} -t 4 {H264} -c:a libmp3lame -b:a 64k");
     same("mp3", &args, &[("v", "h264"), ("a", "mp3")]);
+}
+
+/// HEVC as x265 writes it, with delimiters, into packets of Enhanced RTMP and back.
+#[test]
+fn hevc_comes_out_unchanged() {
+    let source = scratch("source.h265");
+    let x265 = "-c:v libx265 -x265-params log-level=none:aud=1:keyint=25:bframes=0";
+    if ffmpeg(&format!("{PICTURE} -t 2 {x265} -f hevc {}", source.display())).is_none() {
+        return;
+    }
+    let units = units(&fs::read(&source).unwrap());
+    let kind = |unit: &[u8]| unit[0] >> 1 & 63;
+    let mut record = vec![1; 22];
+    record[21] = 3;
+    record.push(3);
+    for wanted in 32..35 {
+        let set = units.iter().find(|unit| kind(unit) == wanted).unwrap();
+        record.extend([wanted, 0, 1]);
+        record.extend((set.len() as u16).to_be_bytes());
+        record.extend(set);
+    }
+    let (mut mux, mut out) =
+        (Mux::new(Defaults { audio: None, ..Defaults::default() }), Vec::new());
+    let mut feed = |dts, body: Vec<u8>| {
+        mux.packet(&Packet::new(Kind::Video, dts, body.into()), &mut out).unwrap();
+    };
+    feed(0, [&b"\x90hvc1"[..], &record].concat());
+    let mut frame = 0;
+    for picture in units.split(|unit| kind(unit) == 35).filter(|units| !units.is_empty()) {
+        // The muxer has to add delimiters and parameter sets.
+        let start = picture.iter().any(|unit| (16..24).contains(&kind(unit)));
+        let mut body = if start { b"\x93hvc1" } else { b"\xa3hvc1" }.to_vec();
+        for unit in picture.iter().filter(|unit| !(32..35).contains(&kind(unit))) {
+            body.extend((unit.len() as u32).to_be_bytes());
+            body.extend(unit);
+        }
+        feed(frame * 40, body);
+        frame += 1;
+    }
+    assert_eq!(frame, 50);
+    let ours = scratch("hevc.ts");
+    fs::write(&ours, out).unwrap();
+    let sums = |file: &Path| {
+        let text = ffmpeg(&format!("-i {} -f framemd5 -", file.display())).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.rsplit(',').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (want, got) = (sums(&source), sums(&ours));
+    assert_eq!((want.len(), &want), (50, &got));
+    for file in [source, ours] {
+        fs::remove_file(file).unwrap();
+    }
 }

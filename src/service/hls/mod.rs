@@ -160,8 +160,7 @@ impl Live {
             HlsStorage::Both => (true, true),
         };
         let names = Names::new(key, config, ram, disk, epoch(clock::unix()));
-        let ram = ram.then(|| self.ram.clone());
-        let stream = Stream::new(config.clone(), names, ram, disk.then(files));
+        let stream = Stream::new(config.clone(), names, self.ram.clone(), ram, disk.then(files));
         let stream = Rc::new(RefCell::new(stream));
         streams.insert(key.clone(), stream.clone());
         Some(stream)

@@ -149,9 +149,16 @@ impl Names {
         }
         let stamp = Stamp::at(0, &crate::io::zone::Zone::default());
         let mount = Template::new(&config.hls_mount).expand(key, &stamp);
+        // Requests have the host in small letters.
+        let host = mount.find('/').unwrap_or_default();
+        let mount = match mount.split_at_checked(host) {
+            Some((DEFAULT_VHOST, path)) => path.to_owned(),
+            Some((host, path)) => host.to_ascii_lowercase() + path,
+            None => mount,
+        };
         Self {
             playlist: Template::new(&config.hls_m3u8_file).expand(key, &stamp),
-            mount: mount.strip_prefix(DEFAULT_VHOST).unwrap_or(&mount).to_owned(),
+            mount,
             directory: config.hls_path.trim_end_matches('/').to_owned(),
             prefix: config.hls_entry_prefix.clone(),
             unique: ts_file.contains("[epoch]"),
@@ -332,7 +339,7 @@ mod tests {
     #[test]
     fn no_name_leaves_the_directory() {
         for name in ["..", "../../x", "/etc", "a/../..", "[seq]", "\0"] {
-            let key = StreamKey::new("v", "live", name);
+            let key = StreamKey::new("V", "live", name);
             let names = Names::new(&key, &Hls::default(), true, false, "e".into());
             let stamp = Stamp::at(0, &Zone::default());
             let segment = names.segment(Numbers { seq: 1, millis: 0, floor: None }, &stamp);
@@ -340,7 +347,7 @@ mod tests {
             for file in files.into_iter().chain([names.segment_mount(&segment)]) {
                 assert!(!file.split('/').any(|part| part == ".." || part.contains('\0')), "{file}");
             }
-            assert!(names.playlist_mount().starts_with("v/live/"));
+            assert!(names.playlist_mount().starts_with("v/live/"), "in small letters");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Cuts a stream into segments.
 
-use super::stream::{Finished, Stream};
+use super::stream::{Finished, Floor, Stream};
 use crate::config::{Hls, HlsAcodec, HlsOnError, HlsVcodec};
 use crate::format::ts::{self, Audio, Defaults, Mux, Muxed, TICKS, Video, bound};
 use crate::hub::{Sink, SinkError};
@@ -81,11 +81,12 @@ struct Rules {
 struct Open {
     start: i64,
     end: i64,
-    deviation: i64,
+    /// When it began, in milliseconds of the clock.
+    began: u64,
     discontinuity: bool,
     unix: u64,
     stamp: Stamp,
-    floor: Option<i64>,
+    floor: Option<Floor>,
 }
 
 /// Why a packet could not be taken.
@@ -227,7 +228,8 @@ impl Cutter {
     fn cut_before(&mut self, packet: &Packet) -> Result<(), Error> {
         let time = self.mux.time(packet.dts);
         let Some(open) = &self.open else { return Ok(()) };
-        let jump = !self.newest.iter().flatten().any(|&newest| near(time, newest));
+        let jump = !self.newest.iter().flatten().any(|&newest| near(time, newest))
+            && !self.on_clock(open, time);
         if self.ends || jump {
             if jump {
                 log::warn!("hls: times jump to {time} ms, a new segment begins");
@@ -236,9 +238,11 @@ impl Cutter {
             return self.close(None);
         }
         let duration = time.saturating_sub(open.start);
-        let longer = |than: i64| {
-            duration >= SHORTEST_CUT_MS && duration >= than.saturating_add(open.deviation)
-        };
+        // With hls_ts_floor three tenths of a segment for each one that the stream is ahead.
+        let ahead = open.floor.map_or(0, |floor| floor.ahead);
+        let deviation = self.rules.fragment.saturating_mul(3 * ahead) / 10;
+        let longer =
+            |than: i64| duration >= SHORTEST_CUT_MS && duration >= than.saturating_add(deviation);
         let Rules { fragment, audio, longest, wait_keyframe } = self.rules;
         let due = match packet.kind {
             Kind::Video => longer(fragment) && (packet.key || !wait_keyframe),
@@ -252,27 +256,26 @@ impl Cutter {
 
     fn write(&mut self, packet: &Packet) -> Result<(), Error> {
         let most = bound(packet.payload.len());
-        if self.stream.borrow().in_ram() {
-            if self.open.is_some() && self.buffer.len() + most > HLS_SEGMENT {
-                log::warn!("hls: segment of {} bytes is closed early", self.buffer.len());
-                self.close(Some(self.mux.time(packet.dts)))?;
-            }
+        let in_ram = self.stream.borrow().in_ram();
+        if in_ram && self.open.is_some() && self.buffer.len() + most > HLS_SEGMENT {
+            log::warn!("hls: segment of {} bytes is closed early", self.buffer.len());
+            self.close(Some(self.mux.time(packet.dts)))?;
+        }
+        if !self.charge(most) {
+            self.close(Some(self.mux.time(packet.dts)))?;
+            self.stream.borrow_mut().make_room(most);
             if !self.charge(most) {
-                self.close(Some(self.mux.time(packet.dts)))?;
-                self.stream.borrow_mut().make_room(most);
-                if !self.charge(most) {
-                    self.broken = true;
-                    return Err(Error::Write("memory is used up (limit hls_ram)".into()));
-                }
+                self.broken = true;
+                return Err(Error::Write("memory is used up (limit hls_ram)".into()));
             }
         }
         if self.open.is_none() {
             self.mux.begin_segment();
         }
-        let room = self.buffer.capacity() - self.buffer.len();
-        if room < most {
-            // Grows by a quarter at most, not to the double.
-            self.buffer.reserve_exact(most.max(self.buffer.len() / 4));
+        // What most packets need. Grows by a quarter, not to the double.
+        let need = packet.payload.len() + packet.payload.len() / 32 + 4 * ts::PACKET;
+        if self.buffer.capacity() - self.buffer.len() < need {
+            self.buffer.reserve_exact(need.max(self.buffer.len() / 4));
         }
         let muxed = self.mux.packet(packet, &mut self.buffer).map_err(Error::Mux)?;
         if let Muxed::Frame { time, .. } = muxed {
@@ -283,20 +286,21 @@ impl Cutter {
 
     /// A frame at `time` was written.
     fn frame(&mut self, kind: Kind, time: i64) -> Result<(), Error> {
-        match &mut self.open {
-            Some(open) => {
-                // What jumped back or ahead while the other kind did not does not count.
-                if near(time, open.end) {
-                    open.end = open.end.max(time);
-                }
-            }
-            None => self.begin(time),
+        // What jumped back or ahead while the other kind did not does not count.
+        let counts = |open: &Open| near(time, open.end) || self.on_clock(open, time);
+        let counts = self.open.as_ref().map(counts);
+        match (&mut self.open, counts) {
+            (Some(open), Some(true)) => open.end = open.end.max(time),
+            (Some(_), _) => {}
+            (None, _) => self.begin(time),
         }
         let [audio, video] = &mut self.newest;
         *(if kind == Kind::Video { video } else { audio }) = Some(time);
         self.tell(time);
         if !self.stream.borrow().in_ram() && self.buffer.len() >= HLS_PIECE {
             let piece = Bytes::from(std::mem::take(&mut self.buffer));
+            // From now on the queue of the disk counts it.
+            self.stream.borrow().uncharge(std::mem::take(&mut self.charged));
             let appended = self.stream.borrow_mut().append(piece);
             if let Err(e) = appended {
                 self.abandon();
@@ -315,21 +319,29 @@ impl Cutter {
         let &mut (at, then) = self.anchor.get_or_insert((time, now));
         let unix = then.saturating_add_signed(time.saturating_sub(at));
         let stamp = Stamp::at(now, &self.zone);
-        let (floor, deviation) = self.stream.borrow_mut().begin(now, &stamp);
+        let floor = self.stream.borrow_mut().begin(now, &stamp);
         self.ends = false;
-        self.open =
-            Some(Open { start: time, end: time, deviation, discontinuity, unix, stamp, floor });
+        let began = (self.clock.now)();
+        self.open = Some(Open { start: time, end: time, began, discontinuity, unix, stamp, floor });
+    }
+
+    /// Whether `time` goes on from the start of the segment at the pace of the clock: a stream may
+    /// have a picture a minute.
+    fn on_clock(&self, open: &Open, time: i64) -> bool {
+        let elapsed = (self.clock.now)().saturating_sub(open.began);
+        let longest = FORWARD_MS.saturating_add_unsigned(elapsed);
+        time >= open.end && time.saturating_sub(open.start) <= longest
     }
 
     /// Ends the segment; the next one begins at `next`, if that is known.
     fn close(&mut self, next: Option<i64>) -> Result<(), Error> {
+        let mut stream = self.stream.borrow_mut();
+        stream.uncharge(std::mem::take(&mut self.charged));
         let Some(open) = self.open.take() else { return Ok(()) };
         self.ends = false;
         self.mux.flush(&mut self.buffer);
         let mut bytes = std::mem::take(&mut self.buffer);
         bytes.shrink_to_fit();
-        let mut stream = self.stream.borrow_mut();
-        stream.uncharge(std::mem::take(&mut self.charged));
         let millis = next.unwrap_or(open.end).max(open.start) - open.start;
         if millis < SHORTEST_KEPT_MS {
             stream.discard();
@@ -343,7 +355,7 @@ impl Cutter {
             discontinuity: open.discontinuity,
             unix: open.unix,
             stamp: open.stamp,
-            floor: open.floor,
+            floor: open.floor.map(|floor| floor.number),
         };
         match stream.keep(finished) {
             Ok(uri) => {
@@ -388,8 +400,8 @@ impl Cutter {
             "-> HLS time={age}, stream dts={}({time}ms), sno={}, ts={}, dur={duration:.2}, dva={}p",
             time.saturating_mul(TICKS),
             stream.next(),
-            stream.name(open.floor, &open.stamp),
-            if self.rules.fragment > 0 { open.deviation / self.rules.fragment } else { 0 },
+            stream.name(open.floor.map(|floor| floor.number), &open.stamp),
+            open.floor.map_or(0, |floor| floor.ahead),
         );
     }
 

@@ -1,10 +1,11 @@
 //! Where segments and playlists are: in memory, in files, or both.
 
-use crate::io::disk::{CreateOptions, Disk, File};
+use crate::io::disk::{CreateOptions, Disk, File, Reply};
 use crate::limits::HLS_RAM;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::io;
 
 /// A file in memory, as HTTP answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,30 +102,49 @@ pub(super) trait Files {
 pub(super) struct OnDisk {
     disk: Disk,
     open: Option<File>,
+    /// What became of the newest segment and the newest playlist.
+    kept: Option<Reply<Result<(), String>>>,
+    replaced: Option<Reply<io::Result<()>>>,
 }
 
 impl OnDisk {
     pub(super) const fn new(disk: Disk) -> Self {
-        Self { disk, open: None }
+        Self { disk, open: None, kept: None, replaced: None }
+    }
+
+    /// What went wrong since the last call.
+    fn failed(&mut self) -> Result<(), String> {
+        if let Some(Ok(kept)) = self.kept.as_mut().and_then(Reply::take) {
+            kept?;
+        }
+        if let Some(Ok(replaced)) = self.replaced.as_mut().and_then(Reply::take) {
+            replaced.map_err(|e| e.to_string())?;
+        }
+        let file = self.open.as_ref().and_then(File::failed);
+        file.map_or(Ok(()), |e| Err(e.to_owned()))
     }
 }
 
 impl Files for OnDisk {
     fn begin(&mut self, path: &str) {
+        self.discard();
         let options = CreateOptions { dirs: true, ..CreateOptions::default() };
         self.open = Some(self.disk.create(format!("{path}.tmp"), options));
     }
 
     fn append(&mut self, bytes: Bytes) -> Result<(), String> {
+        self.failed()?;
         let Some(file) = &self.open else { return Ok(()) };
-        failed(file)?;
         file.append(bytes).map_err(|full| full.to_string())
     }
 
     fn keep(&mut self, path: &str) -> Result<(), String> {
-        let Some(file) = self.open.take() else { return Ok(()) };
-        file.rename(path);
-        failed(&file)
+        self.failed()?;
+        if let Some(file) = self.open.take() {
+            file.rename(path);
+            self.kept = Some(file.close());
+        }
+        Ok(())
     }
 
     fn discard(&mut self) {
@@ -134,14 +154,13 @@ impl Files for OnDisk {
     }
 
     fn replace(&mut self, path: &str, bytes: Bytes) -> Result<(), String> {
-        self.disk.replace(path, bytes).map(drop).map_err(|full| full.to_string())
+        self.failed()?;
+        let replaced = self.disk.replace(path, bytes).map_err(|full| full.to_string())?;
+        self.replaced = Some(replaced);
+        Ok(())
     }
 
     fn remove(&mut self, path: &str) {
         self.disk.remove(path);
     }
-}
-
-fn failed(file: &File) -> Result<(), String> {
-    file.failed().map_or(Ok(()), |e| Err(e.to_owned()))
 }

@@ -13,7 +13,10 @@ use std::rc::Rc;
 pub(super) struct Stream {
     config: Rc<Hls>,
     names: Names,
-    ram: Option<Rc<Ram>>,
+    /// The memory of all streams, which counts what this one holds.
+    ram: Rc<Ram>,
+    /// Finished segments are kept there.
+    in_ram: bool,
     files: Option<Box<dyn Files>>,
     window: Window,
     next: u64,
@@ -37,6 +40,14 @@ pub(super) struct Finished {
     pub(super) floor: Option<i64>,
 }
 
+/// A number of hls_ts_floor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Floor {
+    pub(super) number: i64,
+    /// How many numbers it is ahead of the clock.
+    pub(super) ahead: i64,
+}
+
 /// More segments than this between the floor of the clock and that of the stream: the clock
 /// jumped, or nobody published for a while.
 const FLOOR_JUMP: u64 = 20;
@@ -45,13 +56,15 @@ impl Stream {
     pub(super) fn new(
         config: Rc<Hls>,
         names: Names,
-        ram: Option<Rc<Ram>>,
+        ram: Rc<Ram>,
+        in_ram: bool,
         files: Option<Box<dyn Files>>,
     ) -> Self {
         Self {
             config,
             names,
             ram,
+            in_ram,
             files,
             window: Window::default(),
             next: 0,
@@ -74,6 +87,8 @@ impl Stream {
     /// A publish begins. Returns its generation.
     pub(super) fn publish(&mut self) -> u32 {
         self.idle = None;
+        // Of a publisher that lost the stream.
+        self.discard();
         self.generation = self.generation.wrapping_add(1);
         self.generation
     }
@@ -95,44 +110,36 @@ impl Stream {
 
     /// Whether only a segment of this stream can be called `path`.
     pub(super) fn was(&self, path: &str) -> bool {
-        self.in_ram() && self.names.unique && path.contains(&self.names.epoch)
+        self.in_ram && self.names.unique && path.contains(&self.names.epoch)
     }
 
     /// Segments are kept in memory.
     pub(super) const fn in_ram(&self) -> bool {
-        self.ram.is_some()
+        self.in_ram
     }
 
-    /// What of the memory of all streams is free for `len` bytes more of an open segment, which
-    /// are counted from now on.
+    /// Counts `len` bytes more of the open segment, if the memory of all streams has room.
     pub(super) fn charge(&self, len: usize) -> bool {
-        self.ram.as_ref().is_none_or(|ram| ram.charge(len))
+        self.ram.charge(len)
     }
 
     pub(super) fn uncharge(&self, len: usize) {
-        if let Some(ram) = &self.ram {
-            ram.uncharge(len);
-        }
+        self.ram.uncharge(len);
     }
 
-    /// A segment begins at `unix` milliseconds since 1970: the number of hls_ts_floor, and how
-    /// much longer than hls_fragment it is to be, in milliseconds.
-    pub(super) fn begin(&mut self, unix: u64, stamp: &Stamp) -> (Option<i64>, i64) {
+    /// A segment begins at `unix` milliseconds since 1970: the number of hls_ts_floor.
+    pub(super) fn begin(&mut self, unix: u64, stamp: &Stamp) -> Option<Floor> {
         let floor = self.config.hls_ts_floor.then(|| self.advance_floor(unix));
-        if !self.in_ram()
+        if !self.in_ram
             && let Some(files) = &mut self.files
         {
-            let numbers =
-                Numbers { seq: self.next, millis: 0, floor: floor.map(|(accepted, _)| accepted) };
+            let numbers = Numbers { seq: self.next, millis: 0, floor: floor.map(|it| it.number) };
             files.begin(&self.names.file(&self.names.segment(numbers, stamp)));
         }
-        let fragment = i64::try_from(self.config.hls_fragment.0.as_millis()).unwrap_or(i64::MAX);
-        // Three tenths of a segment for each one that the stream is ahead.
-        let deviation = floor.map_or(0, |(_, ahead)| fragment.saturating_mul(3 * ahead) / 10);
-        (floor.map(|(accepted, _)| accepted), deviation)
+        floor
     }
 
-    fn advance_floor(&mut self, unix: u64) -> (i64, i64) {
+    fn advance_floor(&mut self, unix: u64) -> Floor {
         let fragment = u64::try_from(self.config.hls_fragment.0.as_millis()).unwrap_or(u64::MAX);
         let current = i64::try_from(unix / fragment.max(1)).unwrap_or(i64::MAX);
         let accepted = self.floor.map_or(current, |last| last.saturating_add(1));
@@ -145,7 +152,7 @@ impl Stream {
             accepted
         };
         self.floor = Some(accepted);
-        (accepted, accepted.saturating_sub(current))
+        Floor { number: accepted, ahead: accepted.saturating_sub(current) }
     }
 
     /// Bytes of the open segment that do not stay in memory.
@@ -173,26 +180,20 @@ impl Stream {
             uri: self.names.uri(&name),
             file: self.names.file(&name),
             ram: self.names.segment_mount(&name),
-            bytes: if self.in_ram() { bytes.len() } else { 0 },
+            bytes: if self.in_ram { bytes.len() } else { 0 },
             discontinuity,
             unix,
         };
         let uri = entry.uri.clone();
-        if let Some(ram) = self.ram.clone() {
+        if self.in_ram {
             if !self.make_room(bytes.len()) {
                 return Err("memory is used up (limit hls_ram)".into());
             }
-            ram.put(&entry.ram, self.stored(&entry, bytes.clone()));
+            self.ram.put(&entry.ram, self.stored(&entry, bytes.clone()));
         }
-        if let Some(files) = &mut self.files {
-            if self.ram.is_some() {
-                files.replace(&entry.file, bytes)?;
-            } else {
-                if !bytes.is_empty() {
-                    files.append(bytes)?;
-                }
-                files.keep(&entry.file)?;
-            }
+        if let Err(e) = self.file(&entry.file, bytes) {
+            self.ram.remove(&entry.ram);
+            return Err(e);
         }
         self.next += 1;
         let window = u64::try_from(self.config.hls_window.0.as_millis()).unwrap_or(u64::MAX);
@@ -205,10 +206,21 @@ impl Stream {
         listed.map(|()| uri)
     }
 
+    /// Writes what is to be written of a segment that is whole.
+    fn file(&mut self, path: &str, bytes: Bytes) -> Result<(), String> {
+        let Some(files) = &mut self.files else { return Ok(()) };
+        if self.in_ram {
+            return files.replace(path, bytes);
+        }
+        if !bytes.is_empty() {
+            files.append(bytes)?;
+        }
+        files.keep(path)
+    }
+
     /// Gives up the oldest segments until there is memory for `len` bytes. Whether there is.
     pub(super) fn make_room(&mut self, len: usize) -> bool {
-        let Some(ram) = self.ram.clone() else { return true };
-        while !ram.fits(len) {
+        while !self.ram.fits(len) {
             let Some(old) = self.window.pop() else { return false };
             self.forget(&old);
         }
@@ -235,12 +247,12 @@ impl Stream {
     fn list(&mut self) -> Result<(), String> {
         let Some(text) = self.window.text() else { return Ok(()) };
         let body = Bytes::from(text);
-        if let Some(ram) = &self.ram {
+        if self.in_ram {
             let etag = format!("\"{}-{}\"", self.names.epoch, self.next);
             let content_type = "application/vnd.apple.mpegurl";
             let cache_control = "public, max-age=1".into();
             let stored = Stored { body: body.clone(), content_type, etag, cache_control };
-            ram.put(self.names.playlist_mount(), stored);
+            self.ram.put(self.names.playlist_mount(), stored);
         }
         match &mut self.files {
             Some(files) => files.replace(&self.names.playlist_file(), body),
@@ -250,8 +262,8 @@ impl Stream {
 
     /// A segment left the playlist.
     fn forget(&mut self, entry: &Entry) {
-        if let Some(ram) = &self.ram {
-            ram.remove(&entry.ram);
+        if self.in_ram {
+            self.ram.remove(&entry.ram);
         }
         if let Some(files) = &mut self.files
             && self.config.hls_cleanup
@@ -275,7 +287,10 @@ impl Stream {
 
     /// Gives the memory of its segments back.
     pub(super) fn release(&mut self) {
-        let Some(ram) = self.ram.clone() else { return };
+        if !self.in_ram {
+            return;
+        }
+        let ram = &self.ram;
         ram.remove(self.names.playlist_mount());
         if self.files.is_none() {
             while let Some(entry) = self.window.pop() {
