@@ -252,6 +252,11 @@ fn check_vhost(directive: &Directive, vhost: &Vhost, reader: &mut Reader) -> Res
         let at = child(child(directive, "hls"), "hls_mount");
         return Err(wrong(at, "must end with .m3u8"));
     }
+    let differs = ["[seq]", "[timestamp]", "[999]", "[05]"];
+    if hls.enabled && !differs.iter().any(|variable| hls.hls_ts_file.contains(variable)) {
+        let at = child(child(directive, "hls"), "hls_ts_file");
+        reader.warn(at, "all segments of a stream have this name, put [seq] into it");
+    }
     let cluster = child(directive, "cluster");
     if vhost.cluster.mode == Mode::Remote && vhost.cluster.origin.is_empty() {
         reader.warn(child(cluster, "mode"), "remote, but there is no origin");

@@ -106,7 +106,8 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
         let stream = live.stream(key, &config, move || Box::new(OnDisk::new(disk)))?;
         let clock = Clock { unix: clock::unix, now: clock::now };
         let progress = cx.stages.enter(Stage::Hls);
-        let cutter = Cutter::new(stream, clock, live.zone.clone(), Some(progress));
+        let zone = if cx.config().utc_time { Rc::default() } else { live.zone.clone() };
+        let cutter = Cutter::new(stream, clock, zone, Some(progress));
         Some(Box::new(cutter) as Box<dyn Sink>)
     })
 }

@@ -62,6 +62,7 @@ pub(super) struct Cutter {
     ends: bool,
     /// A time of the stream and when it was.
     anchor: Option<(i64, u64)>,
+    jumps: u64,
     left_out: u64,
     finished: bool,
 }
@@ -162,6 +163,7 @@ impl Cutter {
             broken: true,
             ends: false,
             anchor: None,
+            jumps: 0,
             left_out: 0,
             finished: false,
         }
@@ -232,7 +234,11 @@ impl Cutter {
             && !self.on_clock(open, time);
         if self.ends || jump {
             if jump {
-                log::warn!("hls: times jump to {time} ms, a new segment begins");
+                self.jumps += 1;
+                if self.jumps.is_power_of_two() {
+                    let jumps = self.jumps;
+                    log::warn!("hls: times jump to {time} ms, {jumps} jumps so far");
+                }
             }
             self.broken = true;
             return self.close(None);

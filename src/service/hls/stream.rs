@@ -21,6 +21,8 @@ pub(super) struct Stream {
     window: Window,
     next: u64,
     floor: Option<i64>,
+    /// The file of the open segment, while nothing of it is with the disk.
+    unopened: Option<String>,
     /// Kept for its counters while nobody publishes.
     pub(super) mux: Option<Mux>,
     /// Grows with each publish: who has an older one may not write any more.
@@ -69,6 +71,7 @@ impl Stream {
             window: Window::default(),
             next: 0,
             floor: None,
+            unopened: None,
             mux: None,
             generation: 0,
             idle: None,
@@ -130,11 +133,9 @@ impl Stream {
     /// A segment begins at `unix` milliseconds since 1970: the number of hls_ts_floor.
     pub(super) fn begin(&mut self, unix: u64, stamp: &Stamp) -> Option<Floor> {
         let floor = self.config.hls_ts_floor.then(|| self.advance_floor(unix));
-        if !self.in_ram
-            && let Some(files) = &mut self.files
-        {
+        if !self.in_ram {
             let numbers = Numbers { seq: self.next, millis: 0, floor: floor.map(|it| it.number) };
-            files.begin(&self.names.file(&self.names.segment(numbers, stamp)));
+            self.unopened = Some(self.names.file(&self.names.segment(numbers, stamp)));
         }
         floor
     }
@@ -157,11 +158,16 @@ impl Stream {
 
     /// Bytes of the open segment that do not stay in memory.
     pub(super) fn append(&mut self, bytes: Bytes) -> Result<(), String> {
-        self.files.as_mut().map_or(Ok(()), |files| files.append(bytes))
+        let Some(files) = &mut self.files else { return Ok(()) };
+        if let Some(path) = self.unopened.take() {
+            files.begin(&path);
+        }
+        files.append(bytes)
     }
 
     /// The open segment is not kept; its number is used again.
     pub(super) fn discard(&mut self) {
+        self.unopened = None;
         if let Some(files) = &mut self.files {
             files.discard();
         }
@@ -208,14 +214,12 @@ impl Stream {
 
     /// Writes what is to be written of a segment that is whole.
     fn file(&mut self, path: &str, bytes: Bytes) -> Result<(), String> {
+        if !self.in_ram && !bytes.is_empty() {
+            self.append(bytes)?;
+            return self.files.as_mut().map_or(Ok(()), |files| files.keep(path));
+        }
         let Some(files) = &mut self.files else { return Ok(()) };
-        if self.in_ram {
-            return files.replace(path, bytes);
-        }
-        if !bytes.is_empty() {
-            files.append(bytes)?;
-        }
-        files.keep(path)
+        if self.in_ram { files.replace(path, bytes) } else { files.keep(path) }
     }
 
     /// Gives up the oldest segments until there is memory for `len` bytes. Whether there is.
