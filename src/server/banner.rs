@@ -103,6 +103,12 @@ pub fn limits(config: &Config) -> String {
         ("amf_values", limits::AMF_VALUES, "values in a message"),
         ("name_max", limits::NAME_MAX, "bytes of a vhost, app or stream name"),
         ("url_max", limits::URL_MAX, "bytes of a url"),
+        ("hls_ram", limits::HLS_RAM, "bytes of HLS in memory; the oldest segments leave"),
+        ("hls_ram_stream", limits::HLS_RAM_STREAM, "of them a stream"),
+        ("hls_segment", limits::HLS_SEGMENT, "bytes a segment in memory; it is closed before"),
+        ("hls_segments", limits::HLS_SEGMENTS, "segments in a playlist; the oldest leaves"),
+        ("nal_units", limits::NAL_UNITS, "in a picture in TS; one with more is left out"),
+        ("parameter_sets", limits::PARAMETER_SETS, "bytes a stream in TS"),
         ("log_queue", limits::LOG_QUEUE, "bytes of log lines that wait; more are dropped"),
     ];
     let mut text = version();
