@@ -126,7 +126,8 @@ impl Default for Live {
 }
 
 impl Live {
-    /// The stream `key`: the one that was published before, if its configuration is the same.
+    /// The stream `key`: the one that was published before, or its successor if the configuration
+    /// is another one.
     fn stream(
         &self,
         key: &StreamKey,
@@ -134,15 +135,13 @@ impl Live {
         files: impl FnOnce() -> Box<dyn Files>,
     ) -> Option<Rc<RefCell<Stream>>> {
         let mut streams = self.streams.borrow_mut();
-        if let Some(stream) = streams.get(key) {
-            if stream.borrow().config() == config {
-                return Some(stream.clone());
-            }
-            stream.borrow_mut().release();
-            stream.borrow_mut().publish();
-            streams.remove(key);
+        let before = streams.get(key).cloned();
+        if let Some(stream) = &before
+            && stream.borrow().config() == config
+        {
+            return before;
         }
-        if streams.len() >= MAX_STREAMS {
+        if before.is_none() && streams.len() >= MAX_STREAMS {
             let oldest = streams
                 .iter()
                 .filter_map(|(key, stream)| Some((stream.borrow().idle()?, key.clone())))
@@ -161,7 +160,11 @@ impl Live {
             HlsStorage::Both => (true, true),
         };
         let names = Names::new(key, config, ram, disk, epoch(clock::unix()));
-        let stream = Stream::new(config.clone(), names, self.ram.clone(), ram, disk.then(files));
+        let mut stream =
+            Stream::new(config.clone(), names, self.ram.clone(), ram, disk.then(files));
+        if let Some(before) = before {
+            stream.succeed(&mut before.borrow_mut());
+        }
         let stream = Rc::new(RefCell::new(stream));
         streams.insert(key.clone(), stream.clone());
         Some(stream)

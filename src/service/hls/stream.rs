@@ -96,6 +96,26 @@ impl Stream {
         self.generation
     }
 
+    /// Goes on where `old` stops, the same stream under another configuration: its numbers, and its
+    /// segments if they stay where they are.
+    pub(super) fn succeed(&mut self, old: &mut Self) {
+        old.publish();
+        self.next = old.next;
+        self.mux = old.mux.take();
+        self.floor = old.floor;
+        let places = |stream: &Self| {
+            let Hls { hls_storage, hls_path, hls_m3u8_file, hls_ts_file, hls_mount, .. } =
+                (*stream.config).clone();
+            (hls_storage, hls_path, hls_m3u8_file, hls_ts_file, hls_mount)
+        };
+        if places(self) == places(old) {
+            self.window = std::mem::take(&mut old.window);
+            self.names.epoch.clone_from(&old.names.epoch);
+        } else {
+            old.release();
+        }
+    }
+
     pub(super) fn unpublish(&mut self, now: u64) {
         self.idle = Some(now);
     }

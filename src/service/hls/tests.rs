@@ -315,6 +315,26 @@ fn numbers_go_on_when_the_stream_is_published_again() {
 }
 
 #[test]
+fn numbers_go_on_under_another_configuration() {
+    let mut rig = Rig::new(ram());
+    rig.both(0, 5000, 50);
+    rig.unpublish();
+    rig.config = Rc::new(Hls { hls_fragment: seconds(1000), ..(*rig.config).clone() });
+    rig.publish();
+    rig.both(0, 3000, 25);
+    rig.unpublish();
+    assert_eq!(rig.lengths(), [2000, 2000, 980, 1000, 1000, 980]);
+    let mount = "/tv/[stream].m3u8".into();
+    rig.config = Rc::new(Hls { hls_mount: mount, ..(*rig.config).clone() });
+    rig.publish();
+    assert_eq!((rig.live.ram.used(), rig.live.ram.names().len()), (0, 0), "it is elsewhere now");
+    rig.both(0, 3000, 25);
+    let stored = rig.live.ram.get("", "/tv/cam.m3u8").unwrap();
+    let list = Playlist::parse(std::str::from_utf8(&stored.body).unwrap()).unwrap();
+    assert_eq!(list.sequence, 6);
+}
+
+#[test]
 fn changed_headers_begin_a_segment() {
     let mut rig = Rig::new(ram());
     for second in 0..6 {
