@@ -1,8 +1,8 @@
 //! HLS: live streams cut into segments of MPEG-TS, and playlists of them.
 //!
-//! The sink of a stream cuts it ([`segment`]); what is finished goes into memory, from where
-//! [`get`] answers HTTP requests, or to the thread of the disk, or both ([`store`]). The numbers
-//! of segments go on when a stream is published again ([`stream`]).
+//! The sink of a stream cuts it (`segment`); what is finished goes into memory, from where [`get`]
+//! answers HTTP requests, or to the thread of the disk, or both (`store`). The numbers of segments
+//! go on when a stream is published again (`stream`).
 
 mod playlist;
 mod segment;
