@@ -3,13 +3,16 @@
 use crate::config::{Config, MergedWrite, TimeJitter, Vhost};
 use crate::hub::session::Registry;
 use crate::hub::{Hub, Merge, Settings};
+use crate::io::disk::Disk;
 use crate::io::load::Load;
 use crate::io::run::Spawner;
 use crate::io::stage::Stages;
 use crate::media::arena::Pool;
 use crate::media::time::Algorithm;
 use crate::{io::clock, limits};
+use std::any::{Any, TypeId};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,6 +27,8 @@ pub struct Context {
     pub load: Load,
     /// The periodic log lines.
     pub stages: Stages,
+    /// Writes files.
+    pub disk: Disk,
     /// Starts tasks.
     pub spawner: Spawner,
     /// Publish the built-in test stream.
@@ -31,6 +36,7 @@ pub struct Context {
     /// When the process started, by the monotonic clock.
     pub started: u64,
     config: RefCell<Rc<Config>>,
+    parts: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
 }
 
 impl Context {
@@ -41,16 +47,25 @@ impl Context {
             sessions: Rc::default(),
             load: Load::default(),
             stages: Stages::new(config.pithy_print_ms.0),
+            disk: Disk::new(),
             spawner,
             demo,
             started: clock::now(),
             config: RefCell::new(Rc::new(config)),
+            parts: RefCell::default(),
         })
     }
 
     /// The configuration in force.
     pub fn config(&self) -> Rc<Config> {
         self.config.borrow().clone()
+    }
+
+    /// What a service keeps for as long as the process lives, by its type.
+    pub fn part<T: Default + 'static>(&self) -> Rc<T> {
+        let mut parts = self.parts.borrow_mut();
+        let part = parts.entry(TypeId::of::<T>()).or_insert_with(|| Rc::<T>::default());
+        part.clone().downcast().unwrap_or_default()
     }
 
     /// The merge interval of streams with `settings`, in milliseconds.

@@ -71,6 +71,49 @@ pub const IMAGE_PACKETS: usize = 128;
 pub const LOG_QUEUE: usize = 64 * 1024;
 /// The longest log line, its line end included; the rest is cut.
 pub const LOG_LINE: usize = 4096;
+/// Bytes of the head of an HTTP request, kept while it comes in and while it is answered. A longer
+/// one is refused (431).
+pub const HTTP_HEAD: usize = 8 * 1024;
+/// Header lines of an HTTP request. One more is refused (431).
+pub const HTTP_HEADERS: usize = 64;
+/// Bytes of a request's body that nobody wants, read so that the connection can be used again.
+/// More ends it after the answer.
+pub const HTTP_UNWANTED: usize = 64 * 1024;
+/// Bytes of a body that a service has in memory at once, unless it says less. A longer one is
+/// refused (413).
+pub const HTTP_BODY: usize = 64 * 1024;
+/// Files that are sent over HTTP at once, one descriptor each. One more is refused (503).
+pub const FILES_OPEN: usize = 64;
+/// Pieces of files that are read at once, [`FILE_PIECE`] bytes each, allocated when first used. The
+/// next one waits.
+pub const FILE_PIECES: usize = 4;
+/// Bytes of a file that are read at once.
+pub const FILE_PIECE: usize = 64 * 1024;
+
+/// Bytes of all files together that wait for the disk. What a recording or a segment has no room
+/// for is missing in it; that is counted and logged.
+pub const DISK_QUEUE: usize = if MEDIA_POOL / 16 < 16 << 20 { MEDIA_POOL / 16 } else { 16 << 20 };
+/// The same for what finishes files: indexes, names.
+pub const DISK_RESERVE: usize = DISK_QUEUE + 1024 * 1024;
+
+/// A file of small state: the list of unfinished recordings, about 100 bytes each. More is not
+/// saved, and logged.
+pub const STATE_BYTES: usize = 256 * 1024;
+/// Directories inside one another that are searched for old recordings. What lies deeper is not
+/// found.
+pub const STORAGE_DEPTH: usize = 12;
+/// Key frames in the index of a recording, 18 bytes of the file and 16 of memory each. When it is
+/// full every other one leaves, and the rest are twice as far apart.
+pub const INDEX_ENTRIES: usize = 2048;
+/// Bytes of a stream that wait for its file to be opened. What comes then is missing in it.
+pub const RECORD_HELD: usize = MESSAGE_MAX + 256 * 1024;
+/// Bytes that must be free for a recording to begin, so that a full disk does not fill up with
+/// recordings of a second.
+pub const RECORD_START_FREE: u64 = 4 << 20;
+/// Bytes of a file that are gathered for one write; a longer message goes with it whole.
+pub const WRITE_BYTES: usize = 32 * 1024;
+/// Old recordings that are looked for in one walk through the directories.
+pub const OLDEST_FILES: usize = 64;
 
 /// A player that waits for a key frame gets video without one after this many milliseconds of the
 /// stream: encoders with intra refresh send one key frame at their start and then never again.
@@ -86,6 +129,29 @@ pub const CONF_BYTES: usize = 1024 * 1024;
 pub const CONF_DEPTH: usize = 64;
 /// Warnings kept from one configuration file, about 100 bytes each. The rest are not reported.
 pub const CONF_WARNINGS: usize = 100;
+/// NAL units of one picture in TS, 16 bytes each on the stack. A picture with more is left out.
+pub const NAL_UNITS: usize = 128;
+/// Bytes of the parameter sets that a TS muxer keeps, a stream. A sequence header with more cannot
+/// be muxed.
+pub const PARAMETER_SETS: usize = 8 * 1024;
+/// Bytes of audio that a TS muxer gathers for one PES packet, a stream; the length of a PES packet
+/// has 16 bits. More begins the next one; a single frame that is longer is left out.
+pub const GATHERED_AUDIO: usize = 32 * 1024;
+/// Bytes of HLS segments in memory, those being written too, all streams together. At it the
+/// oldest segments of the stream that needs room leave, then packets are left out.
+pub const HLS_RAM: usize = MEDIA_POOL / 4;
+/// The same for the finished segments of one stream. The oldest one leaves, whatever hls_window
+/// says.
+pub const HLS_RAM_STREAM: usize = 2 * RING_BYTES;
+/// Bytes of one HLS segment in memory. It is closed before it has more, key frame or not.
+pub const HLS_SEGMENT: usize = RING_BYTES / 2;
+/// Bytes of an HLS segment that are gathered for one write, when it is not kept in memory.
+pub const HLS_PIECE: usize = 64 * 1024;
+/// Segments in an HLS playlist, about 300 bytes each beside their media. The oldest one leaves.
+pub const HLS_SEGMENTS: usize = 1024;
+/// Segments of a stream that is not published any more leave the memory after this time and twice
+/// hls_window; its numbers stay until [`MAX_STREAMS`] others are there.
+pub const HLS_IDLE: Duration = Duration::from_secs(30);
 
 /// From accept to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,10 +159,19 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// A peer that takes no byte for so long, while some are due, is dropped.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// For the head of an HTTP request, from its first byte (from accept, for the first one).
+pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// From an HTTP answer to the next request on the same connection.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// For each piece of the body of an HTTP request.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// From FCUnpublish to the next publish on the same connection.
 pub const REPUBLISH_TIMEOUT: Duration = Duration::from_secs(180);
 /// From closeStream to the next play on the same connection.
 pub const REPLAY_TIMEOUT: Duration = Duration::from_secs(1800);
+/// For files to be finished when the server stops. What is unfinished then is finished at the next
+/// start.
+pub const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes per connection that the sum of [`worst_case`] counts.
 pub const CLIENT_BYTES: usize = 4 * 1024;
@@ -115,5 +190,6 @@ pub fn clients(max_connections: u32) -> usize {
 /// allowed: media, connections, and the buffers that exist once.
 pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
-    MEDIA_POOL + clients * CLIENT_BYTES + READ_BUF + 2 * MESSAGE_MAX + LOG_QUEUE
+    let once = READ_BUF + 2 * MESSAGE_MAX + LOG_QUEUE + FILE_PIECES * FILE_PIECE;
+    MEDIA_POOL + HLS_RAM + DISK_RESERVE + clients * CLIENT_BYTES + once
 }

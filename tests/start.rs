@@ -306,7 +306,7 @@ fn directives_count_in_the_spelling_of_srs_2_and_of_srs_3() {
 
 #[test]
 fn a_directive_of_a_part_that_is_missing_warns_once() {
-    let parts = [("hls", "hls"), ("hds", "hds"), ("dvr", "dvr"), ("transcode", "transcode t")];
+    let parts = [("hls", "hls"), ("dvr", "dvr"), ("dash", "dash"), ("transcode", "transcode t")];
     let missing = parts.iter().find(|(name, _)| !FEATURES.contains(name));
     let Some((name, block)) = missing else { return };
     let block = format!("{block} {{ enabled on; }}");

@@ -2,7 +2,7 @@
 
 use super::{
     section::section,
-    value::{Seconds, choice},
+    value::{Seconds, Size, choice},
     vhost::TimeJitter,
 };
 
@@ -25,7 +25,8 @@ section! {
         hls_path: String = "./objs/nginx/html".into();
         /// The playlist, with `[vhost]`, `[app]` and `[stream]`.
         hls_m3u8_file: String = "[app]/[stream].m3u8".into();
-        /// The segments, also with `[seq]`, `[timestamp]`, `[duration]` and dates.
+        /// The segments, also with `[seq]`, `[timestamp]`, `[duration]` and dates; and with
+        /// `[epoch]`, another one after each start, which the default has in memory.
         hls_ts_file: String = "[app]/[stream]-[seq].ts".into();
         /// Whether the length of segments follows the clock.
         hls_ts_floor: bool = false;
@@ -157,6 +158,14 @@ section! {
         time_jitter: TimeJitter = TimeJitter::Full;
         /// Which streams, as app/stream; all for all.
         dvr_apply: Vec<String> = vec!["all".into()];
+        /// Seconds of a recording that may be lost when the power fails, beside what one write takes.
+        dvr_fsync: Seconds [0.1..=3600] = Seconds::from_millis(5_000);
+        /// Bytes (or K, M, G) that stay free on the disk: the oldest recordings are deleted for it,
+        /// then recording stops. 0 for none.
+        dvr_min_free: Size = Size(0) => "500M";
+        /// Bytes (or K, M, G) that the recordings of this vhost may take: the oldest are deleted.
+        /// 0 for any number.
+        dvr_max_bytes: Size = Size(0) => "20G";
     }
 }
 
@@ -191,7 +200,7 @@ section! {
         enabled: bool = false;
         /// Seconds of audio that a new player gets at once, .aac and .mp3 only.
         fast_cache: Seconds [0..=3600] = Seconds::from_millis(0);
-        /// Where they are served; .flv, .ts, .aac or .mp3 at the end is the format.
+        /// Where they are served; .flv, .ts, .aac or .mp3 at the end is the format, .* all four.
         mount: String = "[vhost]/[app]/[stream].flv".into();
         /// Whether an edge fetches a stream because an HTTP player asks for it.
         hstrs: bool = true;

@@ -244,13 +244,18 @@ fn check_vhost(directive: &Directive, vhost: &Vhost, reader: &mut Reader) -> Res
     }
     let ends = |path: &str, ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
     let (remux, hls) = (&vhost.http_remux, &vhost.hls);
-    if remux.enabled && !ends(&remux.mount, &[".flv", ".ts", ".aac", ".mp3"]) {
+    if remux.enabled && !ends(&remux.mount, &[".flv", ".ts", ".aac", ".mp3", ".*"]) {
         let at = child(child(directive, "http_remux"), "mount");
-        return Err(wrong(at, "must end with .flv, .ts, .aac or .mp3"));
+        return Err(wrong(at, "must end with .flv, .ts, .aac, .mp3 or .*"));
     }
     if hls.hls_storage != HlsStorage::Disk && !ends(&hls.hls_mount, &[".m3u8"]) {
         let at = child(child(directive, "hls"), "hls_mount");
         return Err(wrong(at, "must end with .m3u8"));
+    }
+    let differs = ["[seq]", "[timestamp]", "[999]", "[05]"];
+    if hls.enabled && !differs.iter().any(|variable| hls.hls_ts_file.contains(variable)) {
+        let at = child(child(directive, "hls"), "hls_ts_file");
+        reader.warn(at, "all segments of a stream have this name, put [seq] into it");
     }
     let cluster = child(directive, "cluster");
     if vhost.cluster.mode == Mode::Remote && vhost.cluster.origin.is_empty() {

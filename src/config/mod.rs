@@ -32,7 +32,7 @@ pub use global::{
 pub use load::{Loaded, load};
 pub use programs::{Engine, Exec, HttpHooks, Ingest, Input, InputType, Transcode};
 pub use reference::{Description, fields, reference};
-pub use value::{Endpoint, MergedWrite, Millis, Pair, Seconds};
+pub use value::{Endpoint, MergedWrite, Millis, Pair, Seconds, Size};
 pub use vhost::{Cluster, Forward, Mode, Play, Publish, TimeJitter, Vhost};
 
 use std::{fmt, rc::Rc};
@@ -41,15 +41,34 @@ use std::{fmt, rc::Rc};
 pub const DEFAULT_VHOST: &str = "__defaultVhost__";
 
 impl Config {
-    /// What the server runs with when it is given no file: RTMP on port 1935 of every address, the
-    /// log on the console, one vhost made for little delay, nothing written to disk.
+    /// What the server runs with when it is given no file: RTMP on port 1935 of every address, HTTP
+    /// on 8080 with all streams in all formats, the log on the console, one vhost made for little
+    /// delay, nothing written to disk.
+    ///
+    /// HLS is in memory, in segments of two seconds where key frames allow it: a player is 6 s behind.
+    /// Key frames may be 10 s apart before segments begin without one.
     pub fn builtin() -> Self {
         let play = Play { mw_latency: MergedWrite::Auto, ..Play::default() };
+        let http_remux = HttpRemux {
+            enabled: true,
+            mount: "[vhost]/[app]/[stream].*".into(),
+            ..HttpRemux::default()
+        };
+        let hls = Hls {
+            enabled: true,
+            hls_fragment: Seconds::from_millis(2000),
+            hls_window: Seconds::from_millis(10_000),
+            hls_aof_ratio: 5.0,
+            hls_storage: HlsStorage::Ram,
+            ..Hls::default()
+        };
         let vhost = Vhost {
             name: DEFAULT_VHOST.into(),
             chunk_size: Self::default().chunk_size,
             tcp_nodelay: true,
             play: Rc::new(play),
+            http_remux: Rc::new(http_remux),
+            hls: Rc::new(hls),
             ..Vhost::default()
         };
         Self {
@@ -57,6 +76,7 @@ impl Config {
             daemon: false,
             pid: String::new(),
             log_tank: LogTank::Console,
+            http_server: Rc::new(HttpServer { enabled: true, ..HttpServer::default() }),
             vhosts: vec![Rc::new(vhost)],
             ..Self::default()
         }

@@ -113,7 +113,9 @@ fn notes(block: &Block, field: &Field, path: &str, kind: &str) -> String {
 
 fn comment(pad: &str, lines: &[String], out: &mut String) {
     for line in lines.iter().filter(|line| !line.is_empty()) {
-        *out += &format!("{pad}# {line}\n");
+        for line in line.lines() {
+            *out += &format!("{pad}# {}\n", line.trim_start());
+        }
     }
 }
 

@@ -27,6 +27,10 @@ const SAMPLES: &[(&str, &str)] = &[
     ("rtmp", include_str!("../../conf/rtmp.conf")),
     ("realtime", include_str!("../../conf/realtime.conf")),
     ("console", include_str!("../../conf/console.conf")),
+    ("hls", include_str!("../../conf/hls.conf")),
+    ("hls.realtime", include_str!("../../conf/hls.realtime.conf")),
+    ("http.hls", include_str!("../../conf/http.hls.conf")),
+    ("ram.hls", include_str!("../../conf/ram.hls.conf")),
     ("origin", include_str!("../../conf/origin.conf")),
     ("srs", include_str!("../../conf/srs.conf")),
     ("security.deny.publish", include_str!("../../conf/security.deny.publish.conf")),
@@ -352,7 +356,7 @@ fn every_sample_loads_without_a_warning() {
         assert!(loaded.config.vhost("anything").is_some(), "{name}");
         for notice in loaded.absent(&[]) {
             // Only what says where things would be, or what the file's purpose is.
-            let about = ["pid", "ff_log", "http_api", "http_server", "daemon"];
+            let about = ["pid", "ff_log", "http_api", "http_server", "daemon", "hls"];
             assert!(about.iter().any(|a| notice.text.starts_with(a)), "{name}: {notice}");
         }
     }

@@ -30,6 +30,35 @@ impl Millis {
     }
 }
 
+/// A number of bytes, which files give alone or with K, M, G or T behind it (1024 each).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl Size {
+    const UNITS: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('K', 10)];
+
+    fn parse(text: &str) -> Option<Self> {
+        let unit = Self::UNITS.iter().find_map(|&(unit, shift)| {
+            let digits =
+                text.strip_suffix(unit).or_else(|| text.strip_suffix(unit.to_ascii_lowercase()))?;
+            Some((digits, shift))
+        });
+        let (digits, shift) = unit.unwrap_or((text, 0));
+        let number = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>());
+        number?.ok()?.checked_mul(1 << shift).map(Self)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |shift: u32| self.0 > 0 && self.0.trailing_zeros() >= shift;
+        match Self::UNITS.iter().find(|(_, shift)| whole(*shift)) {
+            Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
 /// How long a player's packets are collected for one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergedWrite {
@@ -242,6 +271,13 @@ word!(Millis, "milliseconds", |w, d, f| Self(duration(number(w, d, f)? / 1000.0,
     .as_secs_f64()
     * 1000.0)
     .to_string());
+word!(
+    Size,
+    "bytes",
+    |w, d, _f| Self::parse(w)
+        .ok_or_else(|| wrong(d, format!("`{w}` is not a number of bytes, like 500M")))?,
+    |it| it.to_string()
+);
 word!(
     MergedWrite,
     "milliseconds|auto",

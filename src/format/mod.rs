@@ -1,5 +1,11 @@
 //! Containers: parsed and written over slices.
 
+#[cfg(feature = "_ts")]
+pub mod adts;
 pub mod flv;
+#[cfg(feature = "hls")]
+pub mod m3u8;
+#[cfg(feature = "_ts")]
+pub mod ts;
 
 pub use crate::codec::Error;

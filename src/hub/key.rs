@@ -14,13 +14,25 @@ pub struct StreamKey {
     text: Rc<str>,
     app: usize,
     stream: usize,
+    form: &'static str,
 }
 
 impl StreamKey {
     /// The key of `stream` in `app` of the vhost block called `vhost`.
     pub fn new(vhost: &str, app: &str, stream: &str) -> Self {
         let text = format!("{vhost}/{app}/{stream}").into();
-        Self { text, app: vhost.len() + 1, stream: vhost.len() + app.len() + 2 }
+        Self { text, app: vhost.len() + 1, stream: vhost.len() + app.len() + 2, form: "" }
+    }
+
+    /// The same stream in another form (`ts`), which is made of it once for all its players. No
+    /// client can name it.
+    pub fn derived(&self, form: &'static str) -> Self {
+        Self { form, ..self.clone() }
+    }
+
+    /// Whether it is made of another stream.
+    pub fn is_derived(&self) -> bool {
+        !self.form.is_empty()
     }
 
     /// The name of the vhost block.
@@ -41,7 +53,10 @@ impl StreamKey {
 
 impl PartialEq for StreamKey {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text && self.app == other.app && self.stream == other.stream
+        self.text == other.text
+            && self.app == other.app
+            && self.stream == other.stream
+            && self.form == other.form
     }
 }
 
@@ -50,13 +65,15 @@ impl Eq for StreamKey {}
 impl Hash for StreamKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.text.hash(state);
+        self.form.hash(state);
     }
 }
 
 impl fmt::Display for StreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let vhost = if self.vhost() == DEFAULT_VHOST { "" } else { self.vhost() };
-        write!(f, "{vhost}/{}/{}", self.app(), self.stream())
+        write!(f, "{vhost}/{}/{}", self.app(), self.stream())?;
+        if self.is_derived() { write!(f, " ({})", self.form) } else { Ok(()) }
     }
 }
 
@@ -70,6 +87,15 @@ mod tests {
         assert_eq!((key.vhost(), key.app(), key.stream()), ("a.com", "live/sub", "cam"));
         assert_eq!(key.to_string(), "a.com/live/sub/cam");
         assert_eq!(StreamKey::new(DEFAULT_VHOST, "live", "s").to_string(), "/live/s");
+    }
+
+    #[test]
+    fn another_form_of_a_stream_is_another_key() {
+        let key = StreamKey::new("v", "a", "s");
+        assert_ne!(key, key.derived("ts"));
+        assert_eq!(key.derived("ts"), key.derived("ts"));
+        assert_eq!(key.derived("ts").to_string(), "v/a/s (ts)");
+        assert!(key.derived("ts").is_derived() && !key.is_derived());
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Hub {
         self.inner.sources.borrow().get(key).cloned()
     }
 
-    /// All streams that are published or played.
+    /// All streams that are published or played, other forms of them included.
     pub fn sources(&self) -> Vec<Rc<Source>> {
         self.inner.sources.borrow().values().cloned().collect()
     }
@@ -170,7 +170,9 @@ impl Hub {
         if let Some(source) = sources.get(key) {
             return Ok(source.clone());
         }
-        if sources.len() >= MAX_STREAMS {
+        // Other forms of a stream belong to it: there are no more than kinds of them.
+        let streams = || sources.keys().filter(|key| !key.is_derived()).count();
+        if !key.is_derived() && sources.len() >= MAX_STREAMS && streams() >= MAX_STREAMS {
             return Err(Refused::TooManyStreams);
         }
         let id = self.inner.next_source.get();

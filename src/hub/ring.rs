@@ -51,6 +51,8 @@ pub struct Ring {
     audio_after_video: u32,
     /// The time of the newest audio or video packet.
     head: Option<u32>,
+    /// Without key frames new players start so many milliseconds ago; 0 for at the end.
+    hold: u32,
 }
 
 impl Ring {
@@ -86,7 +88,20 @@ impl Ring {
             self.packets.reserve_exact(GROWTH);
         }
         self.packets.push_back(packet);
+        if self.hold > 0 {
+            let mut start = self.key.unwrap_or(self.first).max(self.first);
+            while start + 1 < self.end() && self.age(start) > i64::from(self.hold) {
+                start += 1;
+            }
+            self.key = Some(start);
+            return false;
+        }
         video_stopped
+    }
+
+    /// Keeps `ms` milliseconds for new players, of a stream that has no key frames.
+    pub fn hold(&mut self, ms: u32) {
+        self.hold = ms;
     }
 
     /// Drops what neither a new player nor the slowest of the present ones needs: all before the

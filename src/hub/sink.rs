@@ -10,15 +10,20 @@ pub trait Sink {
     /// One packet. Metadata comes as the publisher sent it.
     fn on_packet(&mut self, packet: &Packet) -> Result<(), SinkError>;
 
+    /// Players are shown what came since the last time.
+    fn on_flush(&mut self) {}
+
     /// The publisher stopped; nothing more comes.
     fn on_unpublish(&mut self) {}
 }
 
-/// What becomes of the stream when a sink fails.
+/// What becomes of the stream when a sink fails or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SinkError {
     /// The sink is given up, the stream goes on.
     Ignore,
+    /// The sink has no more to do; it goes, the stream goes on.
+    Finished,
     /// The publisher is disconnected.
     Disconnect,
 }

@@ -7,6 +7,7 @@ use crate::media::mix::Mix;
 use crate::media::{Kind, Packet, classify};
 use bytes::Bytes;
 use std::cell::{Ref, RefCell, RefMut};
+use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -33,7 +34,6 @@ impl Headers {
 
 /// A live stream: history, headers, the cursors of its players. It exists while somebody
 /// publishes or plays it.
-#[derive(Debug)]
 pub struct Source {
     key: StreamKey,
     id: u32,
@@ -41,7 +41,6 @@ pub struct Source {
     state: RefCell<State>,
 }
 
-#[derive(Debug)]
 pub(super) struct State {
     pub(super) ring: Ring,
     pub(super) headers: Headers,
@@ -54,6 +53,8 @@ pub(super) struct State {
     players: usize,
     publisher: Option<u32>,
     epoch: u32,
+    /// Receivers that joined while the stream was live; the publisher takes them over.
+    joining: Vec<Box<dyn Sink>>,
 }
 
 /// A player's place.
@@ -80,6 +81,7 @@ impl Source {
             players: 0,
             publisher: None,
             epoch: 0,
+            joining: Vec::new(),
         };
         Self { key, id, owner, state: RefCell::new(state) }
     }
@@ -97,6 +99,11 @@ impl Source {
     /// The connection that publishes it.
     pub fn publisher(&self) -> Option<u32> {
         self.state.borrow().publisher
+    }
+
+    /// Counts how often somebody began to publish it.
+    pub fn epoch(&self) -> u32 {
+        self.state.borrow().epoch
     }
 
     /// How many players it has.
@@ -132,6 +139,30 @@ impl Source {
         self.state.borrow().headers.clone()
     }
 
+    /// Adds a receiver to a live stream. It sees the sequence headers and what is held from the
+    /// newest key frame on, then what comes. Returns whether it was taken: somebody publishes, and
+    /// it did not fail.
+    pub fn attach(&self, mut sink: Box<dyn Sink>) -> bool {
+        let taken = {
+            let state = self.state.borrow();
+            let held = state.ring.join().map(|key| state.ring.from(key));
+            let held = held.into_iter().flatten().map(|(_, packet)| packet);
+            let mut packets = state.headers.iter().chain(held);
+            state.publisher.is_some() && packets.all(|packet| sink.on_packet(packet).is_ok())
+        };
+        if taken {
+            sink.on_flush();
+            self.state.borrow_mut().joining.push(sink);
+        }
+        taken
+    }
+
+    /// A new player gets this many milliseconds at once, where no key frame says better. For
+    /// streams of sound alone.
+    pub fn hold(&self, ms: u32) {
+        self.state.borrow_mut().ring.hold(ms);
+    }
+
     pub(super) fn state(&self) -> RefMut<'_, State> {
         self.state.borrow_mut()
     }
@@ -154,6 +185,12 @@ impl Source {
     pub(super) fn leave(&self, cursor: usize) {
         self.state.borrow_mut().give_back(cursor);
         self.retire();
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("key", &self.key).field("id", &self.id).finish()
     }
 }
 
@@ -317,6 +354,12 @@ impl Publisher {
         Ok(())
     }
 
+    /// One packet of another form of a stream, whose payload is no FLV tag body. Its flags count;
+    /// it is neither checked nor put into order.
+    pub fn push_derived(&mut self, packet: Packet) {
+        self.append(packet, 0);
+    }
+
     /// When the packets that players do not see yet are due, in milliseconds of the owner's
     /// clock. `auto` is the interval of streams that follow the load.
     pub fn due(&self, auto: u32) -> Option<u64> {
@@ -334,6 +377,10 @@ impl Publisher {
     pub fn flush(&mut self) {
         self.pending = 0;
         self.pending_since = None;
+        self.take_over();
+        for sink in &mut self.sinks {
+            sink.on_flush();
+        }
         let mut state = self.source.state();
         state.visible = state.ring.end();
         let slowest = state.cursors.iter().filter_map(|c| c.next).min().unwrap_or(Seq::MAX);
@@ -363,9 +410,11 @@ impl Publisher {
     }
 
     fn feed_sinks(&mut self, packet: &Packet) -> Result<(), SinkError> {
+        self.take_over();
         let mut failed = None;
         self.sinks.retain_mut(|sink| match sink.on_packet(packet) {
             Ok(()) => true,
+            Err(SinkError::Finished) => false,
             Err(error) => {
                 log::warn!("{} failed, policy {error:?}", sink.service());
                 if error == SinkError::Disconnect {
@@ -375,6 +424,14 @@ impl Publisher {
             }
         });
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Receivers that joined meanwhile are this publisher's from now on.
+    fn take_over(&mut self) {
+        let mut state = self.source.state();
+        if state.epoch == self.epoch && !state.joining.is_empty() {
+            self.sinks.append(&mut state.joining);
+        }
     }
 
     fn append(&mut self, packet: Packet, now: u64) {

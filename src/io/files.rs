@@ -17,6 +17,20 @@ pub fn change_directory(path: &Path) -> io::Result<()> {
     std::env::set_current_dir(path)
 }
 
+/// The bytes that are free, for this user, on the file system of `path`. For a path that does not
+/// exist it is that of the nearest directory above.
+pub fn free(path: &Path) -> io::Result<u64> {
+    for above in path.ancestors() {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match rustix::fs::statvfs(above) {
+            Ok(stat) => return Ok(stat.f_bavail.saturating_mul(stat.f_frsize)),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
 /// Makes sure that `needed` files can be open at once (RLIMIT_NOFILE). The soft limit is ours to
 /// raise; beyond the hard one it fails with the most that is possible.
 pub fn allow_open(needed: u64) -> Result<(), u64> {

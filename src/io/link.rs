@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -60,6 +61,8 @@ pub struct Link<M> {
     session: Rc<Session>,
     /// What was read and not yet taken by the machine; at most one read.
     rest: Vec<u8>,
+    /// The machine was left at an event, and may have another without more bytes.
+    broke: bool,
     received: u64,
     sent: u64,
     last_read: usize,
@@ -71,7 +74,8 @@ impl<M: Machine> Link<M> {
     /// A link over a connected socket.
     pub fn new(sock: tcp::Socket, machine: M, session: Rc<Session>) -> Self {
         let (received, sent) = (0, 0);
-        Self { sock, machine, session, rest: Vec::new(), received, sent, last_read: 0, hurry: true }
+        let (rest, broke) = (Vec::new(), false);
+        Self { sock, machine, session, rest, broke, received, sent, last_read: 0, hurry: true }
     }
 
     /// The socket, for its options.
@@ -150,10 +154,14 @@ impl<M: Machine> Link<M> {
         if let Some(why) = self.session.kicked() {
             return Poll::Ready(Err(End::Kicked(why)));
         }
-        if !self.rest.is_empty() {
+        if std::mem::take(&mut self.broke) || !self.rest.is_empty() {
             let rest = std::mem::take(&mut self.rest);
             if let Some(result) = self.feed(&rest, &mut handle) {
                 return Poll::Ready(result);
+            }
+            if !self.rest.is_empty() {
+                // The machine waits for its owner; until then the peer has said enough.
+                return Poll::Pending;
             }
         }
         for _ in 0..READS_A_POLL {
@@ -168,6 +176,27 @@ impl<M: Machine> Link<M> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Waits for `future`, unless somebody ends the session meanwhile. The peer is not listened to.
+    pub async fn unless_kicked<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, End<M::Error>> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            self.session.set_waker(cx.waker());
+            if let Some(why) = self.session.kicked() {
+                return Poll::Ready(Err(End::Kicked(why)));
+            }
+            future.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Waits until the socket takes more.
+    pub async fn writable(&self) -> Result<(), End<M::Error>> {
+        self.unless_kicked(poll_fn(|cx| self.sock.poll_writable(cx))).await
     }
 
     /// One read, if there is something to read.
@@ -256,6 +285,7 @@ impl<M: Machine> Link<M> {
                 Ok(Some(event)) => {
                     if let ControlFlow::Break(value) = handle(&mut self.machine, event) {
                         self.rest = input.to_vec();
+                        self.broke = true;
                         return Some(Ok(value));
                     }
                 }

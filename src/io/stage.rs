@@ -61,6 +61,11 @@ impl Progress {
         Some(Line { mark: self.turn.stage().mark(), age, sent: self.sent, received: self.received })
     }
 
+    /// The same for a client whose line has no rates: its age in milliseconds, when it is its turn.
+    pub fn age(&mut self) -> Option<u64> {
+        self.turn.due(clock::now(), self.interval)
+    }
+
     fn sample(&mut self, now: u64, received: u64, sent: u64) {
         for (rate, bytes) in [(&mut self.received, received), (&mut self.sent, sent)] {
             let more = bytes.saturating_sub(rate.bytes());

@@ -69,6 +69,9 @@ const DAY: i64 = 86_400;
 const FILE_MAX: u64 = 16 * 1024;
 
 impl Zone {
+    /// That of Greenwich, without summer time.
+    pub const UTC: Self = Self { changes: Vec::new(), first: 0, rule: None };
+
     /// The zone of this process: from `TZ`, else from `/etc/localtime`, else UTC.
     pub fn local() -> Self {
         let zone = match env::var("TZ") {

@@ -6,7 +6,8 @@
 //! Against a list of slices per player that saves the kernel's walk over two entries a message;
 //! what it costs is one copy of the payload per run, whatever the number of players.
 
-use crate::limits::{IMAGE_BYTES, IMAGE_PACKETS};
+use crate::format::flv;
+use crate::limits::{IMAGE_BYTES, IMAGE_PACKETS, MESSAGE_MAX};
 use crate::media::{Kind, Packet};
 
 /// The wire form of packets for one kind of player.
@@ -163,10 +164,123 @@ impl Framing for Rtmp {
     }
 }
 
+/// FLV tags over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flv {
+    /// Each tag is a chunk of the HTTP answer. A chunk for each merged write would save ten bytes a
+    /// packet, and make the bytes of a packet depend on where the player's last write ended: every
+    /// player that lags would need an image of its own.
+    pub chunked: bool,
+}
+
+/// Packets whose payloads are what goes over HTTP: transport streams, ADTS, MP3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raw {
+    /// Each payload is a chunk of the HTTP answer.
+    pub chunked: bool,
+}
+
+/// Ids that no chunk size of [`Rtmp`] can be.
+const FLV_ID: u32 = 0x8000_0000;
+const RAW_ID: u32 = 0x8000_0002;
+/// The size of a chunk in hexadecimal digits, and the line end. Leading zeros are allowed
+/// (RFC 9112 §7.1), and the tag always stands at the same place.
+const CHUNK_HEAD: usize = 6 + 2;
+/// Where in a tag the timestamp is: three bytes, then the highest one.
+const TAG_TIME: usize = 4;
+/// Transport packets are a little more than what they carry.
+const _: () = assert!(MESSAGE_MAX < 0xff_ffff / 2, "a chunk's size must fit its digits");
+
+/// Appends what `body` appends, as an HTTP chunk if it is to be one.
+fn chunk(out: &mut Vec<u8>, chunked: bool, body: impl FnOnce(&mut Vec<u8>)) {
+    if !chunked {
+        return body(out);
+    }
+    let start = out.len();
+    out.extend_from_slice(b"000000\r\n");
+    body(out);
+    let mut len = out.len() - start - CHUNK_HEAD;
+    for digit in out.iter_mut().skip(start).take(CHUNK_HEAD - 2).rev() {
+        *digit = b"0123456789abcdef".get(len & 15).copied().unwrap_or_default();
+        len >>= 4;
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+impl Framing for Flv {
+    fn id(&self) -> u32 {
+        FLV_ID + u32::from(self.chunked)
+    }
+
+    fn wide(&self, _time: u32) -> bool {
+        false
+    }
+
+    fn append(&self, out: &mut Vec<u8>, packet: &Packet, _wide: bool) {
+        chunk(out, self.chunked, |out| {
+            // A message is never as long as a tag can be.
+            let _ = flv::write(packet, out);
+        });
+    }
+
+    fn stamp(&self, message: &mut [u8], time: u32, _wide: bool) {
+        let start = if self.chunked { CHUNK_HEAD } else { 0 };
+        let Some([kind, .., a, b, c, high]) = message.get_mut(start..start + TAG_TIME + 4) else {
+            return;
+        };
+        if *kind != Kind::Data.type_id() {
+            [*high, *a, *b, *c] = time.to_be_bytes();
+        }
+    }
+}
+
+impl Framing for Raw {
+    fn id(&self) -> u32 {
+        RAW_ID + u32::from(self.chunked)
+    }
+
+    fn wide(&self, _time: u32) -> bool {
+        false
+    }
+
+    fn append(&self, out: &mut Vec<u8>, packet: &Packet, _wide: bool) {
+        chunk(out, self.chunked, |out| out.extend_from_slice(&packet.payload));
+    }
+
+    fn stamp(&self, _message: &mut [u8], _time: u32, _wide: bool) {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
+
+    #[test]
+    fn tags_and_payloads_are_chunks_of_http() {
+        let packet = Packet::new(Kind::Audio, 5, Bytes::from_static(&[0xaf, 1, 7]));
+        for (chunked, head, tail) in [(true, "000012\r\n", "\r\n"), (false, "", "")] {
+            let framing = Flv { chunked };
+            let mut image = Image::default();
+            image.push(&framing, &packet, 0, false);
+            let sent = image.stamp(&framing, false, |_| 0x1234_5678);
+            let tag = [8, 0, 0, 3, 0x34, 0x56, 0x78, 0x12, 0, 0, 0, 0xaf, 1, 7, 0, 0, 0, 14];
+            assert_eq!(sent, [head.as_bytes(), &tag, tail.as_bytes()].concat());
+        }
+        let mut out = Vec::new();
+        Raw { chunked: true }.append(&mut out, &packet, false);
+        assert_eq!(out, b"000003\r\n\xaf\x01\x07\r\n");
+        out.clear();
+        Raw { chunked: false }.append(&mut out, &packet, false);
+        assert_eq!(out, [0xaf, 1, 7]);
+    }
+
+    #[test]
+    fn metadata_in_flv_stays_at_zero() {
+        let mut image = Image::default();
+        let framing = Flv { chunked: false };
+        image.push(&framing, &Packet::new(Kind::Data, 9, Bytes::from_static(&[2])), 0, false);
+        assert_eq!(image.stamp(&framing, false, |_| 77)[4..8], [0; 4]);
+    }
 
     fn packet(len: usize) -> Packet {
         let payload: Vec<u8> = (0..len).map(|i| i as u8 | 1).collect();

@@ -2,6 +2,8 @@
 
 pub mod amf0;
 pub mod framing;
+#[cfg(feature = "_http")]
+pub mod http;
 pub mod rtmp;
 
 /// A protocol as a machine. Whoever drives it (see `io::link`) reads from the peer into a buffer

@@ -19,23 +19,32 @@ pub fn version() -> String {
 
 /// Prints the first screen to standard output.
 pub fn print(options: &Options, config: &Config, listeners: &[Listener]) {
-    let ports: Vec<u16> = listeners.iter().map(|l| l.address.port()).collect();
+    let ports: Vec<(&str, u16)> =
+        listeners.iter().map(|l| (l.protocol(), l.address.port())).collect();
     let local_only = listeners.iter().all(|l| l.address.ip().is_loopback());
     let host = if local_only { None } else { tcp::lan_address() };
     print!("{}", screen(options, config, &ports, host));
 }
 
-fn screen(options: &Options, config: &Config, ports: &[u16], host: Option<IpAddr>) -> String {
+fn screen(
+    options: &Options,
+    config: &Config,
+    ports: &[(&str, u16)],
+    host: Option<IpAddr>,
+) -> String {
     let clients = limits::clients(config.max_connections);
     let host = host.unwrap_or(Ipv4Addr::LOCALHOST.into());
     let host = if host.is_ipv6() { format!("[{host}]") } else { host.to_string() };
     let port = match ports.first() {
-        Some(&RTMP_PORT) | None => String::new(),
-        Some(port) => format!(":{port}"),
+        Some(&(_, RTMP_PORT)) | None => String::new(),
+        Some((_, port)) => format!(":{port}"),
     };
+    let http = ports.iter().find(|(name, _)| *name == "HTTP");
+    let http = http.map(|(_, port)| format!("http://{host}:{port}"));
     let app = format!("rtmp://{host}{port}/live");
     let mut text = String::new();
-    let listens: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let listens: Vec<String> =
+        ports.iter().map(|(name, port)| format!("{name} on {port}")).collect();
     let file = options
         .config
         .as_ref()
@@ -51,13 +60,19 @@ fn screen(options: &Options, config: &Config, ports: &[u16], host: Option<IpAddr
         megabytes(limits::MEDIA_POOL)
     );
     let _ = writeln!(text, "config    {file}");
-    let _ = writeln!(text, "listens   RTMP on {}\n", listens.join(", "));
+    let _ = writeln!(text, "listens   {}\n", listens.join(", "));
     let _ = writeln!(text, "Publish");
     let _ = writeln!(text, "  OBS     server {app}   stream key livestream");
     let _ = writeln!(text, "  ffmpeg  ffmpeg -re -i FILE -c copy -f flv {app}/livestream\n");
     let _ = writeln!(text, "Watch");
+    if let Some(http) = http.as_ref().filter(|_| FEATURES.contains(&"web")) {
+        let _ = writeln!(text, "  browser {http}/");
+    }
     let _ = writeln!(text, "  VLC     {app}/livestream");
     let _ = writeln!(text, "  ffplay  ffplay -fflags nobuffer {app}/livestream");
+    if let Some(http) = http.filter(|_| options.config.is_none() && FEATURES.contains(&"remux")) {
+        let _ = writeln!(text, "  HTTP    {http}/live/livestream.flv   also .ts .aac .mp3");
+    }
     if options.demo {
         let _ = writeln!(text, "  demo    ffplay -fflags nobuffer {app}/demo");
     } else if FEATURES.contains(&"demo") {
@@ -88,6 +103,12 @@ pub fn limits(config: &Config) -> String {
         ("amf_values", limits::AMF_VALUES, "values in a message"),
         ("name_max", limits::NAME_MAX, "bytes of a vhost, app or stream name"),
         ("url_max", limits::URL_MAX, "bytes of a url"),
+        ("hls_ram", limits::HLS_RAM, "bytes of HLS in memory; the oldest segments leave"),
+        ("hls_ram_stream", limits::HLS_RAM_STREAM, "of them a stream"),
+        ("hls_segment", limits::HLS_SEGMENT, "bytes a segment in memory; it is closed before"),
+        ("hls_segments", limits::HLS_SEGMENTS, "segments in a playlist; the oldest leaves"),
+        ("nal_units", limits::NAL_UNITS, "in a picture in TS; one with more is left out"),
+        ("parameter_sets", limits::PARAMETER_SETS, "bytes a stream in TS"),
         ("log_queue", limits::LOG_QUEUE, "bytes of log lines that wait; more are dropped"),
     ];
     let mut text = version();

@@ -1,11 +1,12 @@
 //! Listening sockets, and the bounds on connections.
 
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 use crate::context::Context;
 use crate::io::log::{next_id, traced};
 use crate::io::{files, run, tcp};
 use crate::limits;
 use crate::server::{StartError, rtmp};
+use crate::service::{Port, SERVICES};
 use core::net::SocketAddr;
 use std::cell::Cell;
 use std::io;
@@ -18,34 +19,62 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// async-io's, 2 ends of the signal socket and one more for each of 4 signals, 1 to spare.
 const OWN_FILES: usize = 16;
 
+/// RTMP, which every image has.
+const RTMP: Port = Port {
+    name: "RTMP",
+    endpoint: |_| None,
+    serve: |socket, id, peer, cx| Box::pin(rtmp::serve(socket, id, peer, cx)),
+};
+
 /// A bound socket.
-#[derive(Debug)]
 pub struct Listener {
     socket: tcp::ListenSocket,
     /// Where it listens.
     pub address: SocketAddr,
+    port: Port,
 }
 
-/// Binds every `listen` of the configuration.
-pub fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
-    let bind = |endpoint: &crate::config::Endpoint| {
-        let socket = tcp::listen(endpoint.ip, endpoint.port)
-            .map_err(|e| StartError::new(1002, refused_port(endpoint.port, &e)))?;
-        let address = socket
-            .address()
-            .map_err(|e| StartError::new(1003, format!("listen at {}: {e}", endpoint.port)))?;
-        Ok(Listener { socket, address })
-    };
-    config.listen.iter().map(bind).collect()
+impl Listener {
+    /// The protocol.
+    pub fn protocol(&self) -> &'static str {
+        self.port.name
+    }
 }
 
-fn refused_port(port: u16, error: &io::Error) -> String {
+/// Binds every `listen` of the configuration and the ports of all services. A service's port that
+/// is taken is fatal when it was asked for by a file; `built_in`, it is left out.
+pub fn bind(config: &Config, built_in: bool) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for endpoint in &config.listen {
+        listeners.push(bind_one(RTMP, *endpoint)?);
+    }
+    for port in SERVICES.iter().filter_map(|service| service.port) {
+        let Some(endpoint) = (port.endpoint)(config) else { continue };
+        match bind_one(port, endpoint) {
+            Ok(listener) => listeners.push(listener),
+            Err(e) if built_in => log::warn!("no {}: {}", port.name, e.text),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(listeners)
+}
+
+fn bind_one(port: Port, endpoint: Endpoint) -> Result<Listener, StartError> {
+    let at = endpoint.port;
+    let socket = tcp::listen(endpoint.ip, at)
+        .map_err(|e| StartError::new(1002, refused_port(port.name, at, &e)))?;
+    let address =
+        socket.address().map_err(|e| StartError::new(1003, format!("listen at {at}: {e}")))?;
+    Ok(Listener { socket, address, port })
+}
+
+fn refused_port(name: &str, port: u16, error: &io::Error) -> String {
     let what = match error.kind() {
         io::ErrorKind::AddrInUse => "another program has it; stop that, or `listen` elsewhere",
         io::ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
         _ => "cannot be used",
     };
-    format!("listen at {port}: {error}: {what}")
+    format!("listen at {port} for {name}: {error}: {what}")
 }
 
 /// Makes sure that every allowed connection can have its descriptor.
@@ -58,7 +87,7 @@ pub fn check_files(config: &Config) -> Result<(), StartError> {
             limits::BOARD
         );
     }
-    let needed = (clients + config.descriptors() + OWN_FILES) as u64;
+    let needed = (clients + config.descriptors() + OWN_FILES + limits::FILES_OPEN) as u64;
     let Err(most) = files::allow_open(needed) else { return Ok(()) };
     let fit = most.saturating_sub(needed - clients as u64);
     Err(StartError::new(
@@ -73,7 +102,7 @@ pub fn check_files(config: &Config) -> Result<(), StartError> {
 impl Listener {
     /// Accepts until the task is dropped.
     pub async fn serve(self, cx: Rc<Context>) {
-        log::info!("RTMP listens at {}", self.address);
+        log::info!("{} listens at {}", self.port.name, self.address);
         let full = Cell::new(false);
         loop {
             match self.socket.accept().await {
@@ -91,7 +120,8 @@ impl Listener {
                     }
                     full.set(false);
                     let id = next_id();
-                    cx.spawner.spawn(traced(id, rtmp::serve(socket, id, peer, cx.clone())));
+                    let serve = (self.port.serve)(socket, id, peer, cx.clone());
+                    cx.spawner.spawn(traced(id, serve));
                 }
                 Err(e) => {
                     log::error!("accept: {e}");

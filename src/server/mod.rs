@@ -8,7 +8,7 @@ mod play;
 mod publish;
 pub mod rtmp;
 
-use crate::config::{self, Config, Endpoint, LogTank};
+use crate::config::{self, Config, Endpoint, HttpServer, LogTank};
 use crate::context::Context;
 use crate::hub::session::Kick;
 use crate::io::run::{self, Spawner, sleep};
@@ -56,6 +56,14 @@ pub fn load(options: &Options) -> Result<Config, StartError> {
     if let Some(port) = options.port {
         config.listen = vec![Endpoint::any(port)];
     }
+    if let Some(port) = options.http_port {
+        let server = HttpServer {
+            enabled: true,
+            listen: Endpoint::any(port),
+            ..(*config.http_server).clone()
+        };
+        config.http_server = Rc::new(server);
+    }
     Ok(config)
 }
 
@@ -77,7 +85,7 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
             .map_err(|e| StartError::new(1023, format!("work_dir {}: {e}", config.work_dir)))?;
     }
     listen::check_files(&config)?;
-    let listeners = listen::bind(&config)?;
+    let listeners = listen::bind(&config, options.config.is_none())?;
     banner::print(options, &config, &listeners);
     tank::configure(&log_settings(&config))
         .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
@@ -154,6 +162,13 @@ async fn stop(cx: &Rc<Context>) {
             break;
         }
         sleep(Duration::from_millis(5)).await;
+    }
+    SERVICES.iter().for_each(|service| (service.stop)());
+    let written = cx.disk.finish(limits::DISK_TIMEOUT);
+    // Whoever waited for that has more to write: lists of what is unfinished.
+    sleep(Duration::from_millis(1)).await;
+    if !written || !cx.disk.finish(limits::DISK_TIMEOUT) {
+        log::warn!("the disk is too slow, {} bytes are not written", cx.disk.queued());
     }
     log::info!("server stops, {} connections were cut", cx.sessions.len());
 }

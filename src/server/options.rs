@@ -11,6 +11,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// `-p`: listens there instead.
     pub port: Option<u16>,
+    /// `--http-port`: serves HTTP there instead.
+    pub http_port: Option<u16>,
     /// `--demo`: publishes the built-in test stream.
     pub demo: bool,
     /// What to do.
@@ -44,6 +46,8 @@ Usage: runnel [-c FILE] [--demo] [-p PORT]
   -t         check the configuration file and exit
   -T         print every directive with its default and exit
   -p PORT    listen for RTMP on PORT, whatever the file says
+  --http-port PORT
+             serve HTTP on PORT, whatever the file says
   --demo     publish a built-in moving picture with sound as /live/demo
   --limits   print every bound of this image and the most memory it can use
   -v, -V     print the version
@@ -64,11 +68,8 @@ impl Options {
         while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
             match arg {
                 Short('c') => options.config = Some(value(&mut parser)?.into()),
-                Short('p') => {
-                    let text = value(&mut parser)?.to_string_lossy().into_owned();
-                    let port = text.parse().ok().filter(|&port| port > 0);
-                    options.port = Some(port.ok_or_else(|| format!("{text} is no port"))?);
-                }
+                Short('p') => options.port = Some(port(&mut parser)?),
+                Long("http-port") => options.http_port = Some(port(&mut parser)?),
                 Short('t') => options.action = Action::Test,
                 Short('T') => options.action = Action::Reference,
                 Short('v' | 'V') | Long("version") => options.action = Action::Version,
@@ -90,6 +91,12 @@ impl Options {
 
 fn value(parser: &mut lexopt::Parser) -> Result<OsString, String> {
     parser.value().map_err(|e| e.to_string())
+}
+
+fn port(parser: &mut lexopt::Parser) -> Result<u16, String> {
+    let text = value(parser)?.to_string_lossy().into_owned();
+    let port = text.parse().ok().filter(|&port| port > 0);
+    port.ok_or_else(|| format!("{text} is no port"))
 }
 
 #[cfg(test)]
@@ -115,6 +122,7 @@ mod tests {
         assert_eq!(parse(""), Ok(Options::default()));
         assert_eq!(parse("--demo").map(|o| o.demo), Ok(true));
         assert_eq!(parse("-p 19350").map(|o| o.port), Ok(Some(19350)));
+        assert_eq!(parse("--http-port 80").map(|o| o.http_port), Ok(Some(80)));
         assert_eq!(parse("-?").map(|o| o.action), Ok(Action::Help));
     }
 

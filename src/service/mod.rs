@@ -2,10 +2,24 @@
 
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "dvr")]
+pub mod dvr;
+#[cfg(feature = "hls")]
+pub mod hls;
+#[cfg(feature = "_http")]
+pub mod http;
+pub mod path;
+#[cfg(feature = "remux")]
+pub mod remux;
+#[cfg(feature = "static-files")]
+pub mod static_files;
 
-use crate::config::Vhost;
+use crate::config::{Config, Endpoint, Vhost};
 use crate::context::Context;
 use crate::hub::{Publisher, Sink, StreamKey};
+use crate::io::tcp;
+use core::net::IpAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 
 /// See [`Service::attach`].
@@ -19,12 +33,47 @@ pub struct Service {
     pub attach: Attach,
     /// What runs without a stream.
     pub start: fn(&Rc<Context>),
+    /// What it does when the process ends, after all connections and before the disk is waited for.
+    pub stop: fn(),
+    /// Where it listens.
+    pub port: Option<Port>,
+    /// The HTTP paths that it answers on the port of `http_server`.
+    pub routes: fn(&Rc<Context>, &mut Router),
 }
+
+/// A task of this thread.
+pub type Task<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// A TCP port of a service.
+#[derive(Clone, Copy)]
+pub struct Port {
+    /// The protocol, for the log and the first screen.
+    pub name: &'static str,
+    /// Where to listen, if at all.
+    pub endpoint: fn(&Config) -> Option<Endpoint>,
+    /// Serves a connection to its end; with its id and the client's address.
+    pub serve: fn(tcp::Socket, u32, IpAddr, Rc<Context>) -> Task<()>,
+}
+
+/// What services say that they answer over HTTP.
+#[cfg(feature = "_http")]
+pub type Router = http::Router;
+/// There is no HTTP in this image.
+#[cfg(not(feature = "_http"))]
+#[derive(Debug)]
+pub enum Router {}
 
 impl Service {
     /// A service that does nothing.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, attach: |_, _, _| None, start: |_| {} }
+        Self {
+            name,
+            attach: |_, _, _| None,
+            start: |_| {},
+            stop: || {},
+            port: None,
+            routes: |_, _| {},
+        }
     }
 }
 
@@ -32,6 +81,16 @@ impl Service {
 pub static SERVICES: &[Service] = &[
     #[cfg(feature = "demo")]
     demo::SERVICE,
+    #[cfg(feature = "hls")]
+    hls::SERVICE,
+    #[cfg(feature = "dvr")]
+    dvr::SERVICE,
+    #[cfg(feature = "_http")]
+    http::SERVICE,
+    #[cfg(feature = "remux")]
+    remux::SERVICE,
+    #[cfg(feature = "static-files")]
+    static_files::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -49,4 +108,12 @@ pub const FEATURES: &[&str] = &[
     "digest",
     #[cfg(feature = "demo")]
     "demo",
+    #[cfg(feature = "hls")]
+    "hls",
+    #[cfg(feature = "dvr")]
+    "dvr",
+    #[cfg(feature = "remux")]
+    "remux",
+    #[cfg(feature = "static-files")]
+    "static-files",
 ];

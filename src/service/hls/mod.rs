@@ -1,0 +1,199 @@
+//! HLS: live streams cut into segments of MPEG-TS, and playlists of them.
+//!
+//! The sink of a stream cuts it (`segment`); what is finished goes into memory, from where [`get`]
+//! answers HTTP requests, or to the thread of the disk, or both (`store`). The numbers of segments
+//! go on when a stream is published again (`stream`).
+
+mod playlist;
+mod segment;
+mod store;
+mod stream;
+
+pub use store::Stored;
+
+use crate::config::{Hls, HlsStorage, Vhost};
+use crate::context::Context;
+use crate::format::ts::bound;
+use crate::hub::pithy::Stage;
+use crate::hub::{Sink, StreamKey};
+use crate::io::clock;
+use crate::io::run::sleep;
+use crate::io::zone::Zone;
+use crate::limits::{HLS_RAM, HLS_RAM_STREAM, HLS_SEGMENT, MAX_STREAMS, MESSAGE_MAX};
+use crate::proto::http::Method;
+use crate::service::http::{Answer, Ask, Reply};
+use crate::service::{Router, Service};
+use playlist::Names;
+use segment::{Clock, Cutter};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+use store::{Files, OnDisk, Ram};
+use stream::Stream;
+
+/// Cuts the streams of vhosts with `hls` on.
+pub const SERVICE: Service = Service {
+    attach: |cx, key, vhost| attach(cx, key, vhost),
+    start: |cx| {
+        cx.spawner.spawn(async {
+            loop {
+                sleep(SWEEP).await;
+                LIVE.with(|live| live.sweep(clock::now()));
+            }
+        })
+    },
+    stop: || LIVE.with(Live::dispose_all),
+    routes,
+    ..Service::new("hls")
+};
+
+/// How often streams without a publisher are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+
+const _: () = assert!(HLS_SEGMENT >= bound(MESSAGE_MAX), "a segment holds the longest message");
+const _: () = assert!(HLS_RAM_STREAM >= 2 * HLS_SEGMENT, "a stream has two segments");
+const _: () = assert!(HLS_RAM >= HLS_RAM_STREAM, "there is room for one stream");
+
+thread_local! {
+    static LIVE: Live = Live::default();
+}
+
+/// The playlist or segment at `path` (decoded, with its slash) of `host`, from memory.
+pub fn get(host: &str, path: &str) -> Option<Stored> {
+    LIVE.with(|live| live.ram.get(host, path))
+}
+
+fn routes(cx: &Rc<Context>, router: &mut Router) {
+    let on = |vhost: &&Rc<Vhost>| vhost.enabled && vhost.hls.enabled;
+    for vhost in cx.config().vhosts.iter().filter(on) {
+        if vhost.hls.hls_storage != HlsStorage::Disk {
+            log::info!("http: hls of {} is served at {}", vhost.name, vhost.hls.hls_mount);
+        }
+    }
+    router.ahead(answer);
+}
+
+fn answer(ask: &Ask) -> Answer {
+    let request = &ask.request;
+    if !matches!(request.method, Method::Get | Method::Head) {
+        return Answer::Next;
+    }
+    let Some(stored) = get(&request.host, &request.path) else {
+        // Nobody else's: a live stream of that name would be waited for.
+        let gone = LIVE.with(|live| live.was(&request.path));
+        return if gone { Reply::status(404).into() } else { Answer::Next };
+    };
+    let Stored { body, content_type, etag, cache_control } = stored;
+    let known = request.header("If-None-Match").is_some_and(|known| known.contains(&etag));
+    let headers = vec![("ETag", etag), ("Cache-Control", cache_control)];
+    if known {
+        return Reply { headers, content_type: "", ..Reply::status(304) }.into();
+    }
+    Reply { headers, ..Reply::new(content_type, body) }.into()
+}
+
+fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Sink>> {
+    let config = vhost.hls.clone();
+    if !config.enabled {
+        return None;
+    }
+    if config.hls_keys {
+        log::warn!("hls: hls_keys is not supported, segments are not encrypted");
+    }
+    let disk = cx.disk.clone();
+    LIVE.with(|live| {
+        let stream = live.stream(key, &config, move || Box::new(OnDisk::new(disk)))?;
+        let clock = Clock { unix: clock::unix, now: clock::now };
+        let progress = cx.stages.enter(Stage::Hls);
+        let zone = if cx.config().utc_time { Rc::default() } else { live.zone.clone() };
+        let cutter = Cutter::new(stream, clock, zone, Some(progress));
+        Some(Box::new(cutter) as Box<dyn Sink>)
+    })
+}
+
+/// The streams of this thread, those that were published before too.
+struct Live {
+    streams: RefCell<HashMap<StreamKey, Rc<RefCell<Stream>>>>,
+    ram: Rc<Ram>,
+    zone: Rc<Zone>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { streams: RefCell::default(), ram: Rc::default(), zone: Rc::new(Zone::local()) }
+    }
+}
+
+impl Live {
+    /// The stream `key`: the one that was published before, or its successor if the configuration
+    /// is another one.
+    fn stream(
+        &self,
+        key: &StreamKey,
+        config: &Rc<Hls>,
+        files: impl FnOnce() -> Box<dyn Files>,
+    ) -> Option<Rc<RefCell<Stream>>> {
+        let mut streams = self.streams.borrow_mut();
+        let before = streams.get(key).cloned();
+        if let Some(stream) = &before
+            && stream.borrow().config() == config
+        {
+            return before;
+        }
+        if before.is_none() && streams.len() >= MAX_STREAMS {
+            let oldest = streams
+                .iter()
+                .filter_map(|(key, stream)| Some((stream.borrow().idle()?, key.clone())))
+                .min_by_key(|(since, _)| *since);
+            let Some((_, oldest)) = oldest else {
+                log::warn!("hls: no room for {key} (limit max_streams)");
+                return None;
+            };
+            if let Some(stream) = streams.remove(&oldest) {
+                stream.borrow_mut().release();
+            }
+        }
+        let (ram, disk) = match config.hls_storage {
+            HlsStorage::Ram => (true, false),
+            HlsStorage::Disk => (false, true),
+            HlsStorage::Both => (true, true),
+        };
+        let names = Names::new(key, config, ram, disk, epoch(clock::unix()));
+        let mut stream =
+            Stream::new(config.clone(), names, self.ram.clone(), ram, disk.then(files));
+        if let Some(before) = before {
+            stream.succeed(&mut before.borrow_mut());
+        }
+        let stream = Rc::new(RefCell::new(stream));
+        streams.insert(key.clone(), stream.clone());
+        Some(stream)
+    }
+
+    /// Whether `path` is that of a segment that left the memory.
+    fn was(&self, path: &str) -> bool {
+        path.ends_with(".ts") && self.streams.borrow().values().any(|s| s.borrow().was(path))
+    }
+
+    fn sweep(&self, now: u64) {
+        self.streams.borrow_mut().retain(|_, stream| !stream.borrow_mut().sweep(now));
+    }
+
+    fn dispose_all(&self) {
+        for (_, stream) in self.streams.borrow_mut().drain() {
+            let mut stream = stream.borrow_mut();
+            if !stream.config().hls_dispose.0.is_zero() {
+                stream.dispose();
+            }
+        }
+    }
+}
+
+/// What makes names different from those of all runs before: the time, and a number for boards
+/// whose clock starts again with each run.
+fn epoch(unix: u64) -> String {
+    format!("{:x}{:04x}", unix / 1000, fastrand::u16(..))
+}
+
+#[cfg(test)]
+mod tests;

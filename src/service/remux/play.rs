@@ -1,0 +1,177 @@
+//! A client that plays over HTTP.
+
+use super::Format;
+use super::derive::Derived;
+use crate::config::Vhost;
+use crate::context::{self, Context};
+use crate::format::flv;
+use crate::hub::pithy::Stage;
+use crate::hub::{Consumer, Refused, Settings, Source, StreamKey};
+use crate::io::link::End;
+use crate::io::player::Player;
+use crate::io::tcp;
+use crate::limits::SNDBUF;
+use crate::media::time::Algorithm;
+use crate::proto::framing::{Flv, Framing, Raw};
+use crate::proto::http::{Error, Length, Response};
+use crate::service::http::{Connection, Outcome, allow};
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// An empty ID3v2.3 tag, which some players want in front of MP3.
+const ID3: &[u8] = b"ID3\x03\0\0\0\0\0\x0a\0\0\0\0\0\0\0\0\0\0";
+
+/// What is to be played.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) key: StreamKey,
+    pub(super) vhost: Rc<Vhost>,
+    pub(super) format: Format,
+    /// Pages of other sites may play it.
+    pub(super) crossdomain: bool,
+}
+
+/// Sends the stream until it or the connection ends. Waits for a stream that is not there.
+pub(super) async fn serve(
+    mut link: Connection,
+    cx: Rc<Context>,
+    wanted: Wanted,
+) -> (Connection, Outcome) {
+    let played = play(&mut link, &cx, &wanted).await;
+    let outcome = match played {
+        Ok(()) => {
+            link.machine.finish();
+            Outcome::Close
+        }
+        Err(end) => Outcome::End(end),
+    };
+    (link, outcome)
+}
+
+async fn play(link: &mut Connection, cx: &Rc<Context>, wanted: &Wanted) -> Result<(), End<Error>> {
+    let settings = context::settings(&wanted.vhost);
+    let mut headers = vec![("Cache-Control", "no-cache".to_owned())];
+    allow(wanted.crossdomain, &mut headers);
+    let mut head = Response {
+        status: 200,
+        content_type: wanted.format.content_type(),
+        length: Length::Open,
+        headers: &headers,
+    };
+    // The end of the stream is the end of the connection: whatever the client says meanwhile is
+    // not kept.
+    link.machine.close_after();
+    let consumer = match join(cx, wanted, settings) {
+        Ok(consumer) => consumer,
+        Err(refused) => {
+            let status = refused.map_or(404, |refused| {
+                log::warn!("client refused, {refused}");
+                503
+            });
+            head = Response { status, content_type: "", length: Length::Known(0), ..head };
+            link.machine.respond(&head);
+            return Ok(());
+        }
+    };
+    if !link.machine.respond(&head) {
+        return Ok(());
+    }
+    let chunked = link.machine.is_chunked();
+    link.machine.body(match wanted.format {
+        Format::Flv => &flv::FILE_HEADER,
+        Format::Mp3 => ID3,
+        Format::Ts | Format::Aac => &[],
+    });
+    link.machine.ignore_input();
+    if let Err(e) = tcp::set_send_buffer(link.socket(), SNDBUF) {
+        log::warn!("socket options: {e}");
+    }
+    log::info!(
+        "http: start play {} as {}, ip={}",
+        wanted.key,
+        wanted.format.name(),
+        link.session().peer()
+    );
+    match wanted.format {
+        Format::Flv => send(link, cx, wanted, consumer, Flv { chunked }).await,
+        Format::Ts | Format::Aac | Format::Mp3 => {
+            // Whoever looks at the stream itself sees this player, too.
+            let mut present = cx.hub.consume(&wanted.key, settings).ok();
+            if let Some(present) = &mut present {
+                present.pause(true);
+            }
+            send(link, cx, wanted, consumer, Raw { chunked }).await
+        }
+    }
+}
+
+/// A place in the stream or in another form of it, which is made if nobody had it yet. Fails with
+/// `None` when the stream has no such form.
+fn join(
+    cx: &Rc<Context>,
+    wanted: &Wanted,
+    settings: Settings,
+) -> Result<Consumer, Option<Refused>> {
+    let (key, format) = (&wanted.key, wanted.format);
+    if format == Format::Flv {
+        return cx.hub.consume(key, settings).map_err(Some);
+    }
+    let derived = key.derived(format.name());
+    let settings = Settings { jitter: Algorithm::Off, ..settings };
+    // Before the form is made: it is not made without players.
+    let waiting = cx.hub.consume(&derived, settings).map_err(Some)?;
+    if waiting.source().publisher().is_some() {
+        return Ok(waiting);
+    }
+    if let Some(source) = cx.hub.find(key).filter(|source| source.publisher().is_some())
+        && let Some(form) = Derived::new(cx, key, &wanted.vhost, format, false)
+        && !source.attach(Box::new(form))
+    {
+        return Err(None);
+    }
+    // Again, to start at the key frame that is there now.
+    cx.hub.consume(&derived, settings).map_err(Some)
+}
+
+async fn send<F: Framing>(
+    link: &mut Connection,
+    cx: &Rc<Context>,
+    wanted: &Wanted,
+    consumer: Consumer,
+    framing: F,
+) -> Result<(), End<Error>> {
+    link.session().relax();
+    let settings = consumer.source().settings();
+    let source: Rc<Source> = consumer.source().clone();
+    let mut player = Player::new(consumer, framing, wanted.vhost.play.send_min_interval.0);
+    let mut progress = cx.stages.enter(Stage::HttpStream);
+    let epoch = source.epoch();
+    let mut was_live = false;
+    // Until the first picture is out, small writes do not wait for acknowledgements.
+    let mut starting = !wanted.vhost.tcp_nodelay;
+    let outcome = poll_fn(|task| {
+        let polled = player.poll(task, link, |_, _, _| ControlFlow::<()>::Continue(()));
+        if starting && player.packets() > 0 && player.consumer.is_caught_up() {
+            starting = false;
+            if let Err(e) = tcp::set_nodelay(link.socket(), false) {
+                log::warn!("socket options: {e}");
+            }
+        }
+        if let Some(line) = progress.tick(link.traffic()) {
+            log::info!("{line}, msgs={}, mw={}", player.packets(), cx.merge_ms(&settings));
+        }
+        let is_live = source.publisher().is_some();
+        // A form that cannot be made ends before its players are asked.
+        was_live |= source.epoch() != epoch;
+        if was_live && !is_live && player.consumer.is_caught_up() {
+            return Poll::Ready(Ok(()));
+        }
+        was_live |= is_live;
+        polled
+    })
+    .await;
+    log::info!("http: stop play, msgs={}, skipped={}", player.packets(), player.consumer.skipped());
+    outcome
+}
