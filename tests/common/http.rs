@@ -82,6 +82,9 @@ impl Http {
     /// The body that follows `head`.
     pub fn body(&mut self, head: &Head) -> Vec<u8> {
         let mut body = Vec::new();
+        if head.status == 304 {
+            return body;
+        }
         if head.get("Transfer-Encoding") == Some("chunked") {
             while let Some(chunk) = self.chunk() {
                 body.extend_from_slice(&chunk);
