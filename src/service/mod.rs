@@ -8,6 +8,8 @@ pub mod http;
 pub mod remux;
 #[cfg(feature = "static-files")]
 pub mod static_files;
+#[cfg(feature = "web")]
+pub mod web;
 
 use crate::config::{Config, Endpoint, Vhost};
 use crate::context::Context;
@@ -73,6 +75,8 @@ pub static SERVICES: &[Service] = &[
     remux::SERVICE,
     #[cfg(feature = "static-files")]
     static_files::SERVICE,
+    #[cfg(feature = "web")]
+    web::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -94,4 +98,6 @@ pub const FEATURES: &[&str] = &[
     "remux",
     #[cfg(feature = "static-files")]
     "static-files",
+    #[cfg(feature = "web")]
+    "web",
 ];
