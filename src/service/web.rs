@@ -78,11 +78,15 @@ fn stream(source: &Source, vhost: &Vhost) -> String {
         let packet = header.as_ref().or(last.as_ref())?;
         Some((classify(kind, &packet.payload).codec, packet.payload.clone()))
     };
-    let name = |codec: Option<&Codec>| codec.map_or("null".to_owned(), |c| quoted(c.name()));
     let (video, audio) = (describe(Kind::Video), describe(Kind::Audio));
     let size = video.as_ref().and_then(|(_, payload)| {
         let description = codec::describe(Kind::Video, payload).ok().flatten()?;
         description.detail.size()
+    });
+    let sound = audio.as_ref().map_or("", |(codec, _)| match codec {
+        // The number means another codec where it stands for a picture.
+        Codec::Id(2 | 14) => "MP3",
+        codec => codec.name(),
     });
     let (width, height) = size.unwrap_or_default();
     let mut text = format!(
@@ -91,14 +95,17 @@ fn stream(source: &Source, vhost: &Vhost) -> String {
         quoted(key.vhost()),
         quoted(key.app()),
         quoted(key.stream()),
-        name(video.as_ref().map(|(codec, _)| codec)),
-        name(audio.as_ref().map(|(codec, _)| codec)),
+        video.as_ref().map_or("null".into(), |(codec, _)| quoted(codec.name())),
+        audio.as_ref().map_or("null".into(), |_| quoted(sound)),
         measured.fps,
         measured.kbps,
         source.players(),
         measured.since.map_or(0, |since| now.saturating_sub(since)),
     );
     for (form, path) in paths(key.app(), key.stream(), vhost) {
+        if matches!(form, "aac" | "mp3") && !form.eq_ignore_ascii_case(sound) {
+            continue;
+        }
         // Writing to a String cannot fail.
         let _ = write!(text, ",\"{form}\":{}", quoted(&encode_path(&path)));
     }

@@ -395,7 +395,9 @@ mod tests {
     #[test]
     fn whatever_comes_in_is_answered_or_refused() {
         mutations(PIPELINE, |bytes| {
-            converse(bytes, 7);
+            let (asked, sent, result) = converse(bytes, 7);
+            let answers = sent.matches("HTTP/1.1 ").count();
+            assert!(answers >= asked.len().saturating_sub(1) || result.is_err());
         });
     }
 }
