@@ -35,7 +35,7 @@ fn the_page_and_what_it_needs_are_served() {
 fn the_list_tells_what_is_live() {
     let (server, http) = server(REMUX);
     let list = || String::from_utf8(get(http, "/streams.json", "").1).unwrap();
-    assert_eq!(list(), format!("{{\"rtmp\":{},\"streams\":[]}}", server.port));
+    assert_eq!(list(), format!("{{\"rtmp\":{},\"count\":0,\"streams\":[]}}", server.port));
     let mut publisher = Peer::publish(&server, "a\"<b>");
     demo().iter().filter(|p| !p.header || p.dts == 0).take(60).for_each(|p| publisher.send(p));
     server.line("audio sh");

@@ -93,14 +93,14 @@ function stop() {
   $('stage').hidden = true;
 }
 
-function show({ rtmp: port, streams }) {
+function show({ rtmp: port, count, streams }) {
   const key = JSON.stringify(streams.map((s) => [path(s), s.flv, s.hls]));
   if (key !== shown) {
     shown = key;
     $('streams').replaceChildren(...streams.map((s) => card(s, port).node));
   }
   streams.forEach((s, i) => { $('streams').children[i].querySelector('p').textContent = facts(s); });
-  $('state').textContent = streams.length ? `${streams.length} live` : 'nothing is published yet';
+  $('state').textContent = count ? `${count} live` : 'nothing is published yet';
   if (!$('publish').children.length) {
     $('publish').append(
       row('OBS', `${rtmp(port)}/live`),

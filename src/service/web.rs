@@ -5,6 +5,7 @@ use crate::config::{DEFAULT_VHOST, HlsStorage, Vhost};
 use crate::context::Context;
 use crate::hub::Source;
 use crate::io::clock;
+use crate::limits::STREAMS_LISTED;
 use crate::media::{Codec, Kind, classify};
 use crate::proto::http::{Method, encode_path};
 use crate::service::Service;
@@ -52,7 +53,7 @@ fn answer(ask: &Ask) -> Answer {
     reply.into()
 }
 
-/// `{"rtmp":1935,"streams":[…]}`, streams by name.
+/// `{"rtmp":1935,"count":…,"streams":[…]}`, the first of them by name.
 fn streams(cx: &Context) -> String {
     let config = cx.config();
     let mut sources: Vec<Rc<Source>> = cx.hub.sources();
@@ -61,9 +62,11 @@ fn streams(cx: &Context) -> String {
     let port = config.listen.first().map_or(1935, |endpoint| endpoint.port);
     let all: Vec<String> = sources
         .iter()
+        .take(STREAMS_LISTED)
         .filter_map(|source| Some(stream(source, config.vhost(source.key().vhost())?)))
         .collect();
-    format!("{{\"rtmp\":{port},\"streams\":[{}]}}", all.join(","))
+    let count = sources.len();
+    format!("{{\"rtmp\":{port},\"count\":{count},\"streams\":[{}]}}", all.join(","))
 }
 
 fn stream(source: &Source, vhost: &Vhost) -> String {

@@ -153,6 +153,10 @@ impl Server {
             let Some((request, body, _)) = Request::parse(&self.head)? else {
                 return Err(Error::Malformed("empty line"));
             };
+            if request.length == Some(0) && input.len() > HTTP_HEAD {
+                // It would be kept until this one is answered.
+                return Err(Error::TooLong);
+            }
             // Not only cleared: a player's connection lives long.
             self.head = Vec::new();
             self.begin(&request, body);
@@ -373,6 +377,13 @@ mod tests {
         let left = input.len();
         assert!(matches!(server.receive(&mut input), Ok(None)));
         assert_eq!((left, input.len()), (19, 19));
+    }
+
+    #[test]
+    fn requests_far_ahead_of_their_answers_are_refused() {
+        let many = b"GET /a HTTP/1.1\r\n\r\n".repeat(HTTP_HEAD / 19 + 10);
+        assert_eq!(converse(&many, many.len()).2, Err(Error::TooLong));
+        assert_eq!(converse(&many, HTTP_HEAD).2, Ok(()));
     }
 
     #[test]
