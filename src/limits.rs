@@ -71,8 +71,9 @@ pub const IMAGE_PACKETS: usize = 128;
 pub const LOG_QUEUE: usize = 64 * 1024;
 /// The longest log line, its line end included; the rest is cut.
 pub const LOG_LINE: usize = 4096;
-/// Bytes of the head of an HTTP request, kept while it comes in and while it is answered. A longer
-/// one is refused (431).
+/// Bytes of the head of an HTTP request, kept while it comes in, and its lines until it is answered;
+/// of a player only until it starts. A longer one is refused (431), and so is a client that sent
+/// more requests than that ahead of their answers.
 pub const HTTP_HEAD: usize = 8 * 1024;
 /// Header lines of an HTTP request. One more is refused (431).
 pub const HTTP_HEADERS: usize = 64;
@@ -82,6 +83,8 @@ pub const HTTP_UNWANTED: usize = 64 * 1024;
 /// Bytes of a body that a service has in memory at once, unless it says less. A longer one is
 /// refused (413).
 pub const HTTP_BODY: usize = 64 * 1024;
+/// Streams in the list of the page at `/`, some 300 bytes each in an answer. The others are counted.
+pub const STREAMS_LISTED: usize = 200;
 /// Files that are sent over HTTP at once, one descriptor each. One more is refused (503).
 pub const FILES_OPEN: usize = 64;
 /// Pieces of files that are read at once, [`FILE_PIECE`] bytes each, allocated when first used. The

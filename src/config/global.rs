@@ -151,7 +151,7 @@ section! {
 
 section! {
     /// The HTTP server for files and live streams.
-    HttpServer ("http_server", needs "static-files|remux|hls") {
+    HttpServer ("http_server", needs "static-files|remux|hls|web") {
         /// Whether there is one.
         enabled: bool = false;
         /// Where it listens.

@@ -17,7 +17,7 @@ mod source;
 pub use consumer::{Consumer, Sent};
 pub use key::StreamKey;
 pub use sink::{Sink, SinkError};
-pub use source::{Publisher, Source};
+pub use source::{Measured, Publisher, Source};
 
 use crate::limits::{MAX_STREAMS, MERGE_MS};
 use crate::media::arena::Pool;

@@ -32,6 +32,56 @@ impl Headers {
     }
 }
 
+/// What is to be told of a stream.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Kilobits a second, over the last seconds.
+    pub kbps: u32,
+    /// Video frames a second.
+    pub fps: u32,
+    /// When the first packet of the publisher came, by the owner's clock.
+    pub since: Option<u64>,
+    /// The newest audio packet that is held.
+    pub audio: Option<Packet>,
+    /// The newest video packet that is held.
+    pub video: Option<Packet>,
+}
+
+/// Counts what comes for [`WINDOW_MS`], then tells it until the next window is over.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    since: Option<u64>,
+    start: u64,
+    bytes: u64,
+    pictures: u64,
+    rates: Option<(u32, u32)>,
+}
+
+/// Long enough to hold some frames, short enough to follow an encoder that adapts.
+const WINDOW_MS: u64 = 3000;
+
+impl Meter {
+    fn count(&mut self, packet: &Packet, now: u64) {
+        if self.since.is_none() {
+            (self.since, self.start) = (Some(now), now);
+        }
+        if now.saturating_sub(self.start) >= WINDOW_MS {
+            self.rates = Some(self.rates(now));
+            (self.start, self.bytes, self.pictures) = (now, 0, 0);
+        }
+        self.bytes += packet.payload.len() as u64;
+        self.pictures += u64::from(packet.kind == Kind::Video && !packet.header);
+    }
+
+    /// Kbit/s and pictures a second since the window began.
+    fn rates(&self, now: u64) -> (u32, u32) {
+        let ms = now.saturating_sub(self.start).max(1);
+        let fps = (self.pictures * 1000 + ms / 2) / ms;
+        let whole = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        (whole(self.bytes * 8 / ms), whole(fps))
+    }
+}
+
 /// A live stream: history, headers, the cursors of its players. It exists while somebody
 /// publishes or plays it.
 pub struct Source {
@@ -55,6 +105,7 @@ pub(super) struct State {
     epoch: u32,
     /// Receivers that joined while the stream was live; the publisher takes them over.
     joining: Vec<Box<dyn Sink>>,
+    meter: Meter,
 }
 
 /// A player's place.
@@ -82,6 +133,7 @@ impl Source {
             publisher: None,
             epoch: 0,
             joining: Vec::new(),
+            meter: Meter::default(),
         };
         Self { key, id, owner, state: RefCell::new(state) }
     }
@@ -99,6 +151,21 @@ impl Source {
     /// The connection that publishes it.
     pub fn publisher(&self) -> Option<u32> {
         self.state.borrow().publisher
+    }
+
+    /// What is to be told of it at `now`.
+    pub fn measure(&self, now: u64) -> Measured {
+        let state = self.state.borrow();
+        let (kbps, fps) = state.meter.rates.unwrap_or_else(|| state.meter.rates(now));
+        let mut measured = Measured { kbps, fps, since: state.meter.since, ..Measured::default() };
+        for (_, packet) in state.ring.from(state.ring.first()) {
+            match packet.kind {
+                Kind::Video => measured.video = Some(packet.clone()),
+                Kind::Audio => measured.audio = Some(packet.clone()),
+                Kind::Data => {}
+            }
+        }
+        measured
     }
 
     /// Counts how often somebody began to publish it.
@@ -285,6 +352,7 @@ impl Publisher {
             let mut state = source.state();
             state.publisher = Some(id);
             state.epoch = state.epoch.wrapping_add(1);
+            state.meter = Meter::default();
             let generation = state.headers.generation.wrapping_add(1);
             state.headers = Headers { generation, ..Headers::default() };
             state.ring.forget_key();
@@ -444,6 +512,7 @@ impl Publisher {
         if state.settings.reduce_headers && (!new || later_metadata) {
             return;
         }
+        state.meter.count(&packet, now);
         self.pending += packet.payload.len();
         self.pending_since.get_or_insert(now);
         if state.ring.push(packet) {

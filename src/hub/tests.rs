@@ -6,6 +6,7 @@ use crate::proto::framing::Rtmp;
 use crate::proto::rtmp::chunk::{Decoder, Message};
 use crate::proto::rtmp::message::Heap;
 use bytes::Bytes;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -638,4 +639,89 @@ fn a_failing_sink_is_given_up_or_ends_the_stream() {
     assert_eq!(calls.get(), 3, "given up at its first failure");
     publisher.attach(Box::new(Failing(SinkError::Disconnect, calls)));
     assert_eq!(publisher.push(video(KEY, 100, 50), 0), Err(SinkError::Disconnect));
+}
+
+/// What a sink that joins later saw: first bytes, and flushes.
+#[derive(Clone, Default)]
+struct Seen(Rc<RefCell<Vec<u8>>>, Rc<Cell<usize>>);
+
+impl Sink for Seen {
+    fn service(&self) -> &'static str {
+        "test"
+    }
+
+    fn on_packet(&mut self, packet: &Packet) -> Result<(), SinkError> {
+        self.0.borrow_mut().push(packet.payload[0] ^ packet.dts as u8);
+        if packet.dts == 99 { Err(SinkError::Finished) } else { Ok(()) }
+    }
+
+    fn on_flush(&mut self) {
+        self.1.set(self.1.get() + 1);
+    }
+}
+
+#[test]
+fn a_sink_that_joins_a_live_stream_sees_it_from_the_key_frame_on() {
+    let hub = hub();
+    let seen = Seen::default();
+    let idle = hub.consume(&key("s"), every_packet()).unwrap();
+    assert!(!idle.source().attach(Box::new(seen.clone())), "nobody publishes");
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    publish(&mut publisher, [video_header(1), audio_header(1), video(KEY, 1, 50)]);
+    publish(&mut publisher, [video(INTER, 2, 50), video(KEY, 4, 50), video(INTER, 5, 50)]);
+    assert!(publisher.source().attach(Box::new(seen.clone())));
+    // Audio header, video header, the newest key frame and what follows.
+    assert_eq!(seen.0.take(), [0xaf, KEY, KEY ^ 4, INTER ^ 5]);
+    publish(&mut publisher, [video(INTER, 6, 50), video(INTER, 99, 50), video(INTER, 7, 50)]);
+    assert_eq!(seen.0.take(), [INTER ^ 6, INTER ^ 99], "it went when it had finished");
+    assert_eq!(seen.1.get(), 1, "when it joined");
+}
+
+#[test]
+fn another_form_of_a_stream_lives_beside_it() {
+    let hub = hub();
+    let form = key("s").derived("ts");
+    let mut publisher = hub.publish(&form, every_packet(), 1, false).unwrap();
+    assert!(hub.find(&key("s")).is_none());
+    // Not checked: no FLV tag begins so.
+    let packet = |key| Packet {
+        payload: Bytes::from_static(&[0x47, 1]),
+        dts: 0,
+        kind: Kind::Video,
+        key,
+        header: false,
+    };
+    publisher.push_derived(packet(true));
+    publisher.push_derived(packet(false));
+    publisher.flush();
+    let player = hub.consume(&form, every_packet()).unwrap();
+    assert_eq!((player.source().gop().0, publisher.dropped()), (2, 0));
+    let live = player.source().clone();
+    drop(publisher);
+    assert!(live.publisher().is_none());
+}
+
+#[test]
+fn sound_is_held_for_new_players_on_request() {
+    let hub = hub();
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    publisher.source().hold(100);
+    publish(&mut publisher, (0..50).map(|i| sound(i * 20)));
+    let held = publisher.source().held().1;
+    let mut player = Player::join(&hub, "s", every_packet());
+    let times: Vec<u32> = player.seen().iter().map(|(_, time)| *time).collect();
+    assert_eq!(times, [880, 900, 920, 940, 960, 980]);
+    assert_eq!(held, 6, "and no more than that");
+}
+
+#[test]
+fn rates_are_those_of_the_last_seconds() {
+    let hub = hub();
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    assert_eq!(publisher.source().measure(0).since, None);
+    for i in 0..200 {
+        publisher.push(video(KEY, i * 40, 500), 1000 + u64::from(i) * 40).unwrap();
+    }
+    let measured = publisher.source().measure(9000);
+    assert_eq!((measured.since, measured.kbps, measured.fps), (Some(1000), 100, 25));
 }

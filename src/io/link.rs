@@ -178,6 +178,11 @@ impl<M: Machine> Link<M> {
         Poll::Pending
     }
 
+    /// Drops what was read and not taken yet.
+    pub fn discard(&mut self) {
+        self.rest = Vec::new();
+    }
+
     /// Waits for `future`, unless somebody ends the session meanwhile. The peer is not listened to.
     pub async fn unless_kicked<T>(
         &self,

@@ -182,8 +182,9 @@ fn open_beneath(root: &Path, path: &str) -> io::Result<Option<(File, u64, u64)>>
         FileType::Directory => Ok(None),
         FileType::RegularFile => {
             let size = u64::try_from(stat.st_size).unwrap_or_default();
-            let modified = i64::try_from(stat.st_mtime).unwrap_or_default();
-            Ok(Some((file.into(), size, u64::try_from(modified).unwrap_or_default())))
+            // Its type differs between machines; before 1970 is 1970.
+            let modified = u64::try_from(stat.st_mtime).unwrap_or_default();
+            Ok(Some((file.into(), size, modified)))
         }
         _ => Err(io::ErrorKind::NotFound.into()),
     }

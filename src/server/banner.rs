@@ -109,6 +109,11 @@ pub fn limits(config: &Config) -> String {
         ("hls_segments", limits::HLS_SEGMENTS, "segments in a playlist; the oldest leaves"),
         ("nal_units", limits::NAL_UNITS, "in a picture in TS; one with more is left out"),
         ("parameter_sets", limits::PARAMETER_SETS, "bytes a stream in TS"),
+        ("http_head", limits::HTTP_HEAD, "bytes of the head of an HTTP request; more is refused"),
+        ("http_headers", limits::HTTP_HEADERS, "lines of it"),
+        ("http_body", limits::HTTP_BODY, "bytes of a request's body in memory; more is refused"),
+        ("files_open", limits::FILES_OPEN, "files sent over HTTP at once; one more is refused"),
+        ("file_pieces", limits::FILE_PIECES, "pieces of them in memory, 64 KB each"),
         ("log_queue", limits::LOG_QUEUE, "bytes of log lines that wait; more are dropped"),
     ];
     let mut text = version();

@@ -13,6 +13,8 @@ pub mod path;
 pub mod remux;
 #[cfg(feature = "static-files")]
 pub mod static_files;
+#[cfg(feature = "web")]
+pub mod web;
 
 use crate::config::{Config, Endpoint, Vhost};
 use crate::context::Context;
@@ -91,6 +93,8 @@ pub static SERVICES: &[Service] = &[
     remux::SERVICE,
     #[cfg(feature = "static-files")]
     static_files::SERVICE,
+    #[cfg(feature = "web")]
+    web::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -116,4 +120,6 @@ pub const FEATURES: &[&str] = &[
     "remux",
     #[cfg(feature = "static-files")]
     "static-files",
+    #[cfg(feature = "web")]
+    "web",
 ];

@@ -104,7 +104,7 @@ async fn next_request(link: &mut Connection) -> Result<Request, End<Error>> {
 }
 
 async fn answer(
-    link: Connection,
+    mut link: Connection,
     cx: &Rc<Context>,
     request: Request,
     router: &Router,
@@ -112,6 +112,7 @@ async fn answer(
     log::info!("HTTP {} {}", request.method.name(), request.path);
     expect(&link, SEND_TIMEOUT, "no answer was found");
     let (method, crossdomain) = (request.method, router.crossdomain);
+    let has_body = request.length != Some(0);
     let mut ask = Ask {
         cx: cx.clone(),
         request: Rc::new(request),
@@ -136,6 +137,12 @@ async fn answer(
                 break;
             }
         }
+    }
+    if has_body && matches!(answer, Answer::File(_)) {
+        // Nobody will read it, and what came of it is not kept while the file is sent.
+        link.machine.close_after();
+        link.machine.ignore_input();
+        link.discard();
     }
     // A player lives long; it does not need the request any more.
     drop(ask);

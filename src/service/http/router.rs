@@ -46,7 +46,7 @@ impl Router {
         let (host, path) = (host.to_ascii_lowercase(), path.to_owned());
         if let Some(bare) = path.strip_suffix('/').filter(|bare| !bare.is_empty()) {
             let (host, path) = (host.clone(), bare.to_owned());
-            self.routes.push(Route { host, path, handler: Rc::new(|ask| to_slash(ask)) });
+            self.routes.push(Route { host, path, handler: Rc::new(to_slash) });
         }
         self.routes.push(Route { host, path, handler: Rc::new(handler) });
     }

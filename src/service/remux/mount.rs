@@ -30,8 +30,10 @@ pub(super) fn find(template: &str, vhost: &str, host: &str, path: &str) -> Optio
         return None;
     }
     let (mut app, mut stream) = (None, None);
-    fits(template, path, &mut app, &mut stream).then(|| ())?;
-    // A template without a variable has the name itself.
+    if !fits(template, path, &mut app, &mut stream) {
+        return None;
+    }
+    // Without [stream] in it a template stands for no stream.
     let (app, stream) = (app.unwrap_or_default(), stream?);
     Some(Place { app, stream, format, bound: !bound_to.is_empty() })
 }
