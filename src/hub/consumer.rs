@@ -345,6 +345,7 @@ impl Consumer {
             cursor.half = self.offset > 0;
             cursor.next = (cursor.half || !self.paused).then_some(self.next);
         }
+        state.release();
     }
 }
 
