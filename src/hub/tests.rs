@@ -468,6 +468,31 @@ fn times_follow_the_settings_of_the_player() {
 }
 
 #[test]
+fn atc_that_metadata_switches_on_counts_for_those_who_were_there_first() {
+    let hub = hub();
+    let settings = Settings { jitter: Algorithm::Full, ..every_packet() };
+    let mut player = Player::join(&hub, "s", settings);
+    let mut publisher = hub.publish(&key("s"), settings, 1, false).unwrap();
+    publisher.source().set_settings(Settings { atc: true, ..settings });
+    publish(&mut publisher, [video_header(1), video(KEY, 20_000, 50)]);
+    assert_eq!(player.seen(), [(KEY, 0), (KEY, 20_000)]);
+}
+
+#[test]
+fn a_player_that_is_sent_packets_alone_gets_all_of_them() {
+    let hub = hub();
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    publish(&mut publisher, [video(KEY, 0, 50), sound(10), video(INTER, 40, 50)]);
+    let mut player = Player::join(&hub, "s", every_packet());
+    player.consumer.send_alone();
+    for _ in 0..3 {
+        assert!(matches!(player.send(usize::MAX), Sent::Some { packets: 1, .. }));
+    }
+    assert_eq!(player.send(usize::MAX), Sent::CaughtUp);
+    assert_eq!(player.messages().len(), 3);
+}
+
+#[test]
 fn mix_correct_puts_packets_in_order_and_loses_none() {
     let hub = hub();
     let settings = Settings { mix_correct: true, ..every_packet() };
