@@ -2,7 +2,7 @@
 
 use crate::config::{Config, MergedWrite, TimeJitter, Vhost};
 use crate::hub::session::Registry;
-use crate::hub::{Hub, Merge, Settings};
+use crate::hub::{Hub, Merge, Publisher, Settings};
 use crate::io::load::Load;
 use crate::io::run::Spawner;
 use crate::io::stage::Stages;
@@ -59,6 +59,18 @@ impl Context {
             Merge::Auto => self.hub.auto_merge(),
             Merge::Every(ms) => ms,
         }
+    }
+
+    /// Shows players what `publisher` gathered, when the merge interval is over. Else says when
+    /// that is, in milliseconds of the clock; `None` when there is nothing.
+    pub fn flush_when_due(&self, publisher: &mut Publisher) -> Option<u64> {
+        let due = publisher.due(self.hub.auto_merge())?;
+        if due > clock::now() {
+            return Some(due);
+        }
+        publisher.flush();
+        self.hub.set_auto_merge(self.load.merge_interval());
+        None
     }
 
     /// Connections that are allowed: `max_connections`, and no more than the board's.

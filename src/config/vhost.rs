@@ -22,7 +22,7 @@ section! {
         tcp_nodelay: bool = false;
         /// The acknowledgement window to assume for a peer that sets none; 0 for none.
         in_ack_size: u32 = 0;
-        /// The acknowledgement window that a client is told.
+        /// The acknowledgement window that a client is told; 0 for none.
         out_ack_size: u32 = 2_500_000;
         /// How players are served.
         play: Rc<Play> = Rc::default();

@@ -112,6 +112,7 @@ const WIDE: u32 = 0xff_ffff;
 const STREAM_ID: u32 = 1;
 
 impl Rtmp {
+    /// Not the one that the publisher used, as SRS does: the image is the same for whatever came.
     fn csid(kind: Kind) -> u8 {
         match kind {
             Kind::Data => 4,
