@@ -242,13 +242,13 @@ impl<'a> Ingest<'a> {
         Err(Refusal::new(3001, text))
     }
 
-    /// Logs what a sequence header says. One that cannot be read ends the stream, as players
-    /// could do nothing with it; `parse_sps off` lets it pass.
+    /// Logs what a sequence header says. A broken one ends the stream, as players could do nothing
+    /// with it; `parse_sps off` lets it pass.
     fn describe(&self, packet: &Packet) -> Result<(), Refusal> {
         match codec::describe(packet.kind, &packet.payload) {
             Ok(Some(description)) => log::info!("{description}"),
             Ok(None) => log::info!("{}B {:?} sequence header", packet.payload.len(), packet.kind),
-            Err(e) if self.parse_sps => {
+            Err(e) if self.parse_sps && !matches!(e, codec::Error::Unsupported(_)) => {
                 return Err(Refusal::new(3001, format!("{:?} sequence header: {e}", packet.kind)));
             }
             Err(e) => log::warn!("{:?} sequence header: {e}", packet.kind),
