@@ -76,7 +76,7 @@ section! {
         mw_latency: MergedWrite = MergedWrite::Fixed(350);
         /// Whether a new player starts with the last key frame at once.
         gop_cache: bool = true;
-        /// Seconds of media that a slow player may lag before it skips.
+        /// Seconds of media that a slow player may lag before it skips; less than 1 counts as 1.
         queue_length: Seconds = Seconds::from_millis(30_000);
         /// Above 0: one message a write, and this pause after each.
         send_min_interval: Millis = Millis::new(0);

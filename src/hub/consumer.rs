@@ -105,7 +105,8 @@ impl Consumer {
         self.offset == 0 && self.rest.is_empty()
     }
 
-    /// Stops sending, or goes on at the newest key frame. Packets are not kept for it meanwhile.
+    /// Stops sending, or goes on: where it stopped when that is behind the newest key frame, else
+    /// at that. Packets are not kept for it meanwhile.
     pub fn pause(&mut self, pause: bool) {
         if self.paused && !pause && self.at_boundary() {
             self.start();
@@ -190,7 +191,8 @@ impl Consumer {
 
     fn go(&mut self, state: &State) {
         let join = state.ring.join().filter(|_| state.settings.gop_cache);
-        self.next = join.unwrap_or(state.visible);
+        // After a short pause it is behind that key frame, and sees nothing twice.
+        self.next = join.map_or(state.visible, |key| key.max(self.next));
         self.wait_key = join.is_none();
         self.waiting_since = None;
         // Who is there before the stream gets its headers from the ring.

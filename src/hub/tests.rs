@@ -324,6 +324,20 @@ fn a_paused_player_gets_nothing_and_goes_on_at_the_newest_key_frame() {
 }
 
 #[test]
+fn a_player_that_pauses_within_a_gop_sees_nothing_twice() {
+    let hub = hub();
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    let mut player = Player::join(&hub, "s", every_packet());
+    publish(&mut publisher, [video(KEY, 0, 50), video(INTER, 40, 50)]);
+    assert_eq!(player.seen().len(), 2);
+    player.consumer.pause(true);
+    publish(&mut publisher, [video(INTER, 80, 50)]);
+    player.consumer.pause(false);
+    publish(&mut publisher, [video(INTER, 120, 50)]);
+    assert_eq!(player.seen(), [(INTER, 80), (INTER, 120)]);
+}
+
+#[test]
 fn a_player_that_pauses_inside_a_packet_gets_the_rest_of_it_and_no_more() {
     let hub = hub();
     let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();

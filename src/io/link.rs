@@ -155,6 +155,10 @@ impl<M: Machine> Link<M> {
             if let Some(result) = self.feed(&rest, &mut handle) {
                 return Poll::Ready(result);
             }
+            if !self.rest.is_empty() {
+                // The machine waits for its owner; what comes next has its place behind this.
+                return Poll::Pending;
+            }
         }
         for _ in 0..READS_A_POLL {
             // Asking the reactor costs nothing; asking the socket is a system call, and a player
@@ -249,7 +253,7 @@ impl<M: Machine> Link<M> {
         loop {
             match self.machine.receive(&mut input) {
                 Ok(None) => {
-                    // A machine that waits for its owner's answer takes nothing.
+                    // A machine that waits for its owner's answer takes no more.
                     self.rest = input.to_vec();
                     return None;
                 }
