@@ -2,7 +2,7 @@
 
 use crate::config::{Config, MergedWrite, TimeJitter, Vhost};
 use crate::hub::session::Registry;
-use crate::hub::{Hub, Merge, Settings};
+use crate::hub::{Hub, Merge, Publisher, Settings};
 use crate::io::disk::Disk;
 use crate::io::load::Load;
 use crate::io::run::Spawner;
@@ -76,6 +76,18 @@ impl Context {
         }
     }
 
+    /// Shows players what `publisher` gathered, when the merge interval is over. Else says when
+    /// that is, in milliseconds of the clock; `None` when there is nothing.
+    pub fn flush_when_due(&self, publisher: &mut Publisher) -> Option<u64> {
+        let due = publisher.due(self.hub.auto_merge())?;
+        if due > clock::now() {
+            return Some(due);
+        }
+        publisher.flush();
+        self.hub.set_auto_merge(self.load.merge_interval());
+        None
+    }
+
     /// Connections that are allowed: `max_connections`, and no more than the board's.
     pub fn max_clients(&self) -> usize {
         limits::clients(self.config.borrow().max_connections)
@@ -85,9 +97,19 @@ impl Context {
 /// What a vhost says of its streams.
 pub fn settings(vhost: &Vhost) -> Settings {
     let play = &vhost.play;
+    let merge = match play.mw_latency {
+        _ if vhost.min_latency => Merge::Every(0),
+        MergedWrite::Auto => Merge::Auto,
+        MergedWrite::Fixed(ms) => Merge::Every(ms),
+    };
+    let gathered = match merge {
+        Merge::Auto => limits::MERGE_MS,
+        Merge::Every(ms) => ms,
+    };
+    let shortest = gathered.saturating_mul(2).max(SHORTEST_QUEUE_MS);
     Settings {
         gop_cache: play.gop_cache,
-        queue_ms: milliseconds(play.queue_length.0),
+        queue_ms: milliseconds(play.queue_length.0).max(shortest),
         jitter: match play.time_jitter {
             TimeJitter::Full => Algorithm::Full,
             TimeJitter::Zero => Algorithm::Zero,
@@ -97,14 +119,34 @@ pub fn settings(vhost: &Vhost) -> Settings {
         atc_auto: play.atc_auto,
         mix_correct: play.mix_correct,
         reduce_headers: play.reduce_sequence_header,
-        merge: match play.mw_latency {
-            _ if vhost.min_latency => Merge::Every(0),
-            MergedWrite::Auto => Merge::Auto,
-            MergedWrite::Fixed(ms) => Merge::Every(ms),
-        },
+        merge,
     }
 }
 
 fn milliseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// A queue shorter than this, or than two merge intervals, would lose packets that no player
+/// could have had yet.
+const SHORTEST_QUEUE_MS: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_holds_what_is_gathered_for_a_write() {
+        let cases = [
+            ("queue_length 0;", 1000),
+            ("queue_length 1; mw_latency 1800;", 3600),
+            ("queue_length 0; min_latency on; mw_latency 1800;", 1000),
+            ("queue_length 10;", 10_000),
+        ];
+        for (text, queue_ms) in cases {
+            let text = format!("listen 1935; vhost v {{ {text} }}");
+            let config = crate::config::load(text.as_bytes()).unwrap().config;
+            assert_eq!(settings(config.vhost("v").unwrap()).queue_ms, queue_ms, "{text}");
+        }
+    }
 }

@@ -48,9 +48,10 @@ pub const CONTROL_OUT_MAX: usize = 16 * 1024;
 pub const CLIENT_OUT_MAX: usize = MESSAGE_MAX + 64 * 1024;
 /// Chunk streams a connection, about 80 bytes each, allocated when used. One more ends it.
 pub const CHUNK_STREAMS: usize = 16;
-/// The smallest and the largest chunk size that a peer may set.
+/// The smallest chunk size that a peer may set; a smaller one ends its connection.
 pub const CHUNK_SIZE_MIN: usize = 128;
-/// A peer that sets more gets this and a warning: messages are bounded by [`MESSAGE_MAX`] anyway.
+/// The largest one, that of the standard; a larger one ends the connection. It costs nothing, as
+/// messages are bounded by [`MESSAGE_MAX`]; above 65536 the log has a warning.
 pub const CHUNK_SIZE_MAX: usize = 0x7fff_ffff;
 /// Objects and arrays inside one another in AMF0. One more makes the message invalid.
 pub const AMF_DEPTH: usize = 8;

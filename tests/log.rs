@@ -50,7 +50,7 @@ fn child() {
     log::info!(target: "runnel::main", "after it");
     log::debug!(target: "runnel::main", "after, too detailed");
     log::info!(target: "polling", "after, of a crate below");
-    async_io::block_on(ours::traced(123, async {
+    smol::block_on(ours::traced(123, async {
         log::warn!(target: "runnel::player", "after, of a player");
     }));
     assert!(ours::flush(Duration::from_secs(20)));

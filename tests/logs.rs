@@ -65,6 +65,21 @@ fn every_line_names_its_connection_and_a_player_names_its_publisher() {
 }
 
 #[test]
+fn a_player_that_waits_is_told_who_publishes_then() {
+    let server = Server::with("vhost __defaultVhost__ { min_latency on; }");
+    let mut player = Peer::play(&server, "s");
+    let mut publisher = Peer::publish(&server, "s");
+    publisher.send_bytes(Kind::Audio, 0, b"\x2fsound");
+    player.packets(1);
+    let publisher = parts(&server.line("start publish")).unwrap().2;
+    let line = server.line("update source_id=");
+    assert_eq!(parts(&line).map(|p| p.2), parts(&server.line("start play")).map(|p| p.2));
+    assert!(line.ends_with(&format!("source_id={publisher}[{publisher}]")), "{line}");
+    let line = server.line_number("protocol in.buffer=", 2);
+    assert!(line.contains("out.ack=2500000") && line.ends_with("out.chunk=60000"), "{line}");
+}
+
+#[test]
 fn a_log_file_is_opened_anew_at_usr1() {
     let (dir, port) = (TempDir::new(), free_port());
     let text = format!(

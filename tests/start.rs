@@ -294,7 +294,7 @@ fn directives_count_in_the_spelling_of_srs_2_and_of_srs_3() {
         let _player = Peer::play(&server, "stops");
         stops.send_bytes(Kind::Audio, 0, b"\x2fsound");
         assert!(server.line("start publish").contains("mr=1/100, p1stpt=700, pnt=500"));
-        assert!(server.line("start play").contains("Every(200)"));
+        assert!(server.line("start play").contains("mw_sleep=200"));
         assert!(server.line("source url=").contains("cache=0"));
         // Both are ended; deadlines are looked at once a second.
         assert!(silent.is_closed_within(Duration::from_secs(4)));

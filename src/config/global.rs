@@ -41,19 +41,19 @@ section! {
         /// Accepted and ignored: this server never calls home.
         query_latest_version: bool = true => "off";
         /// How long a graceful stop waits before it begins.
-        grace_start_wait: Millis = Millis::new(2300);
+        grace_start_wait needs "service": Millis = Millis::new(2300);
         /// How long a graceful stop waits when the last connection is gone.
-        grace_final_wait: Millis = Millis::new(3200);
+        grace_final_wait needs "service": Millis = Millis::new(3200);
         /// Whether every stop is a graceful one.
-        force_grace_quit: bool = false;
-        /// Whether a client whose address is unknown is served.
+        force_grace_quit needs "service": bool = false;
+        /// Accepted and ignored: the address of a client is always known.
         empty_ip_ok: bool = true;
         /// Whether daemon is off inside a container.
-        disable_daemon_for_docker: bool = true;
+        disable_daemon_for_docker needs "service": bool = true;
         /// Whether a changed file is read again at once, without a signal.
-        inotify_auto_reload: bool = false;
+        inotify_auto_reload needs "reload": bool = false;
         /// The same inside a container.
-        auto_reload_for_docker: bool = true;
+        auto_reload_for_docker needs "reload": bool = true;
         /// Reports to a server of yours that this one lives.
         heartbeat: Rc<Heartbeat> = Rc::default();
         /// What the statistics look at.
@@ -113,7 +113,7 @@ section! {
 
 section! {
     /// What the statistics look at.
-    Stats ("stats") {
+    Stats ("stats", needs "api|heartbeat") {
         /// Which of the IPv4 addresses, from 0, is told as the address of this server.
         network: u32 = 0;
         /// The disks whose traffic is counted, as in /proc/diskstats; none by default.

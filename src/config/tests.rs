@@ -356,7 +356,9 @@ fn every_sample_loads_without_a_warning() {
         assert!(loaded.config.vhost("anything").is_some(), "{name}");
         for notice in loaded.absent(&[]) {
             // Only what says where things would be, or what the file's purpose is.
-            let about = ["pid", "ff_log", "http_api", "http_server", "daemon", "hls"];
+            let about = ["pid", "ff_log", "http_api", "http_server", "daemon", "stats", "hls"];
+            let stop = ["grace_", "disable_daemon_for_docker", "auto_reload_for_docker"];
+            let about = [&about[..], &stop].concat();
             assert!(about.iter().any(|a| notice.text.starts_with(a)), "{name}: {notice}");
         }
     }

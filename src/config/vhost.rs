@@ -22,7 +22,7 @@ section! {
         tcp_nodelay: bool = false;
         /// The acknowledgement window to assume for a peer that sets none; 0 for none.
         in_ack_size: u32 = 0;
-        /// The acknowledgement window that a client is told.
+        /// The acknowledgement window that a client is told; 0 for none.
         out_ack_size: u32 = 2_500_000;
         /// How players are served.
         play: Rc<Play> = Rc::default();
@@ -76,7 +76,7 @@ section! {
         mw_latency: MergedWrite = MergedWrite::Fixed(350);
         /// Whether a new player starts with the last key frame at once.
         gop_cache: bool = true;
-        /// Seconds of media that a slow player may lag before it skips.
+        /// Seconds of media that a slow player may lag before it skips; less than 1 counts as 1.
         queue_length: Seconds = Seconds::from_millis(30_000);
         /// Above 0: one message a write, and this pause after each.
         send_min_interval: Millis = Millis::new(0);

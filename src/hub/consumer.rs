@@ -4,7 +4,7 @@ use super::images::Images;
 use super::ring::Seq;
 use super::source::{Source, State};
 use crate::limits::KEY_WAIT_MS;
-use crate::media::time::{Algorithm, Jitter, difference};
+use crate::media::time::{Jitter, difference};
 use crate::media::{Kind, Packet};
 use crate::proto::framing::{Framing, Image};
 use std::rc::Rc;
@@ -46,6 +46,8 @@ pub struct Consumer {
     /// The source's time of the first video packet that was left out for want of a key frame.
     waiting_since: Option<u32>,
     paused: bool,
+    /// One packet a write.
+    alone: bool,
     skipped: u64,
     /// The source's time of the last packet sent, and milliseconds of the stream sent so far.
     last_dts: Option<u32>,
@@ -56,7 +58,7 @@ impl Consumer {
     pub(super) fn join(source: Rc<Source>) -> Self {
         let mut state = source.state();
         let cursor = state.take();
-        let algorithm = if state.settings.atc { Algorithm::Off } else { state.settings.jitter };
+        let jitter = Jitter::new(state.settings.correction());
         drop(state);
         let mut consumer = Self {
             source,
@@ -64,11 +66,12 @@ impl Consumer {
             next: 0,
             offset: 0,
             rest: Vec::new(),
-            jitter: Jitter::new(algorithm),
+            jitter,
             generation: None,
             wait_key: false,
             waiting_since: None,
             paused: false,
+            alone: false,
             skipped: 0,
             last_dts: None,
             played: 0,
@@ -102,13 +105,19 @@ impl Consumer {
         self.offset == 0 && self.rest.is_empty()
     }
 
-    /// Stops sending, or goes on at the newest key frame. Packets are not kept for it meanwhile.
+    /// Stops sending, or goes on: where it stopped when that is behind the newest key frame, else
+    /// at that. Packets are not kept for it meanwhile.
     pub fn pause(&mut self, pause: bool) {
         if self.paused && !pause && self.at_boundary() {
             self.start();
         }
         self.paused = pause;
         self.note_place(&mut self.source.clone().state());
+    }
+
+    /// From now on each write has one packet.
+    pub fn send_alone(&mut self) {
+        self.alone = true;
     }
 
     /// Ready when [`send`](Self::send) has something to do.
@@ -146,6 +155,8 @@ impl Consumer {
                 if self.paused {
                     return Ok(Sent::CaughtUp);
                 }
+                // Metadata may have switched it since the player came.
+                self.jitter.set_algorithm(state.settings.correction());
                 self.keep_up(state);
                 self.skip_to_key(state);
                 if let Some(next) = self.headers_due(state) {
@@ -180,7 +191,8 @@ impl Consumer {
 
     fn go(&mut self, state: &State) {
         let join = state.ring.join().filter(|_| state.settings.gop_cache);
-        self.next = join.unwrap_or(state.visible);
+        // After a short pause it is behind that key frame, and sees nothing twice.
+        self.next = join.map_or(state.visible, |key| key.max(self.next));
         self.wait_key = join.is_none();
         self.waiting_since = None;
         // Who is there before the stream gets its headers from the ring.
@@ -236,8 +248,8 @@ impl Consumer {
     /// The end of the run that may be sent: what is visible, or the next video packet that may
     /// have to be left out.
     fn run_end(&self, state: &State) -> Seq {
-        if self.offset > 0 && self.paused {
-            return self.next + 1;
+        if self.alone || self.offset > 0 && self.paused {
+            return state.visible.min(self.next + 1);
         }
         if !self.wait_key || self.offset > 0 {
             return state.visible;
@@ -345,6 +357,7 @@ impl Consumer {
             cursor.half = self.offset > 0;
             cursor.next = (cursor.half || !self.paused).then_some(self.next);
         }
+        state.release();
     }
 }
 

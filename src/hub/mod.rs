@@ -49,6 +49,13 @@ pub struct Settings {
     pub merge: Merge,
 }
 
+impl Settings {
+    /// How players' times are corrected; with `atc` not at all.
+    pub(crate) const fn correction(&self) -> Algorithm {
+        if self.atc { Algorithm::Off } else { self.jitter }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

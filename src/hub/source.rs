@@ -287,6 +287,27 @@ impl State {
             self.cursors.pop();
         }
         self.stalled.retain(|(c, _)| *c != cursor);
+        self.release();
+    }
+
+    /// Drops what neither new players nor the present ones need.
+    fn trim(&mut self) {
+        let slowest = self.cursors.iter().filter_map(|c| c.next).min().unwrap_or(Seq::MAX);
+        self.ring.trim(slowest);
+    }
+
+    /// Does so when the slowest player went on after the end of the stream: no publisher comes by
+    /// to do it. Players are served in the order of their cursors, so the last one is looked at
+    /// first.
+    pub(super) fn release(&mut self) {
+        let first = self.ring.first();
+        let needed = |cursor: &Cursor| cursor.next.is_some_and(|next| next <= first);
+        if self.publisher.is_none()
+            && !self.ring.is_empty()
+            && !self.cursors.iter().rev().any(needed)
+        {
+            self.trim();
+        }
     }
 
     /// Takes what the bounds do not allow to stay. A player that stands in the middle of such a
@@ -451,11 +472,10 @@ impl Publisher {
         }
         let mut state = self.source.state();
         state.visible = state.ring.end();
-        let slowest = state.cursors.iter().filter_map(|c| c.next).min().unwrap_or(Seq::MAX);
         if !state.settings.gop_cache {
             state.ring.forget_key();
         }
-        state.ring.trim(slowest);
+        state.trim();
         for cursor in &mut state.cursors {
             if let Some(waker) = cursor.waker.take() {
                 waker.wake();
@@ -477,7 +497,11 @@ impl Publisher {
         Ok(())
     }
 
+    /// What comes after a takeover is no part of the stream, for sinks as for players.
     fn feed_sinks(&mut self, packet: &Packet) -> Result<(), SinkError> {
+        if self.is_stale() {
+            return Ok(());
+        }
         self.take_over();
         let mut failed = None;
         self.sinks.retain_mut(|sink| match sink.on_packet(packet) {
@@ -534,6 +558,7 @@ impl Drop for Publisher {
         if state.epoch == self.epoch {
             state.publisher = None;
             state.ring.forget_key();
+            state.trim();
         }
         drop(state);
         self.source.retire();

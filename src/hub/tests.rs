@@ -325,6 +325,20 @@ fn a_paused_player_gets_nothing_and_goes_on_at_the_newest_key_frame() {
 }
 
 #[test]
+fn a_player_that_pauses_within_a_gop_sees_nothing_twice() {
+    let hub = hub();
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    let mut player = Player::join(&hub, "s", every_packet());
+    publish(&mut publisher, [video(KEY, 0, 50), video(INTER, 40, 50)]);
+    assert_eq!(player.seen().len(), 2);
+    player.consumer.pause(true);
+    publish(&mut publisher, [video(INTER, 80, 50)]);
+    player.consumer.pause(false);
+    publish(&mut publisher, [video(INTER, 120, 50)]);
+    assert_eq!(player.seen(), [(INTER, 80), (INTER, 120)]);
+}
+
+#[test]
 fn a_player_that_pauses_inside_a_packet_gets_the_rest_of_it_and_no_more() {
     let hub = hub();
     let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
@@ -386,6 +400,35 @@ fn players_stay_when_the_stream_is_published_again() {
 }
 
 #[test]
+fn the_media_of_a_stream_goes_when_it_has_ended_and_was_read() {
+    let hub = hub();
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    let mut player = Player::join(&hub, "s", every_packet());
+    let mut slow = Player::join(&hub, "s", every_packet());
+    let frames = |from: u32| {
+        let inter = move |i: u32| video(INTER, from + i * 40, 500);
+        std::iter::once(video(KEY, from, 500)).chain((1..50).map(inter))
+    };
+    publish(&mut publisher, frames(0));
+    player.seen();
+    let source = publisher.source().clone();
+    drop(publisher);
+    assert_eq!(source.held(), (50 * 500, 50), "one of them needs it");
+    slow.send(1000);
+    assert!(source.held().1 < 50, "what both have goes");
+    slow.seen();
+    assert_eq!(source.held(), (0, 0));
+    // The same when the slow one leaves.
+    let mut publisher = hub.publish(&key("s"), every_packet(), 2, false).unwrap();
+    publish(&mut publisher, frames(5000));
+    player.seen();
+    drop(publisher);
+    assert_eq!(source.held().1, 50);
+    drop(slow);
+    assert_eq!(source.held(), (0, 0));
+}
+
+#[test]
 fn a_player_that_waited_through_a_republish_without_headers_is_not_stuck() {
     let hub = hub();
     let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
@@ -402,13 +445,16 @@ fn a_stream_that_is_taken_over_hears_nothing_more_of_the_old_publisher() {
     let hub = hub();
     let mut old = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
     publish(&mut old, [video_header(1), video(KEY, 0, 50)]);
+    let calls = Rc::new(Cell::new(0));
+    old.attach(Box::new(Failing(SinkError::Disconnect, calls.clone())));
     let mut player = Player::join(&hub, "s", every_packet());
     player.seen();
     let busy = hub.publish(&key("s"), every_packet(), 2, false).err();
     assert_eq!(busy, Some(Refused::Busy { publisher: 1 }));
     let mut new = hub.publish(&key("s"), every_packet(), 2, true).unwrap();
     assert!(old.is_stale() && !new.is_stale());
-    publish(&mut old, [video_header(9), video(KEY, 40, 50)]);
+    publish(&mut old, [metadata(9), video_header(9), video(KEY, 40, 50)]);
+    assert_eq!(calls.get(), 0, "nor do its sinks");
     publish(&mut new, [video_header(2), video(KEY, 7, 50)]);
     drop(old);
     assert_eq!(new.source().publisher(), Some(2), "the old one takes nothing along");
@@ -434,6 +480,31 @@ fn times_follow_the_settings_of_the_player() {
         let seen: Vec<_> = player.seen().into_iter().map(|(_, time)| time).collect();
         assert_eq!(seen, times, "{jitter:?} {atc}");
     }
+}
+
+#[test]
+fn atc_that_metadata_switches_on_counts_for_those_who_were_there_first() {
+    let hub = hub();
+    let settings = Settings { jitter: Algorithm::Full, ..every_packet() };
+    let mut player = Player::join(&hub, "s", settings);
+    let mut publisher = hub.publish(&key("s"), settings, 1, false).unwrap();
+    publisher.source().set_settings(Settings { atc: true, ..settings });
+    publish(&mut publisher, [video_header(1), video(KEY, 20_000, 50)]);
+    assert_eq!(player.seen(), [(KEY, 0), (KEY, 20_000)]);
+}
+
+#[test]
+fn a_player_that_is_sent_packets_alone_gets_all_of_them() {
+    let hub = hub();
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    publish(&mut publisher, [video(KEY, 0, 50), sound(10), video(INTER, 40, 50)]);
+    let mut player = Player::join(&hub, "s", every_packet());
+    player.consumer.send_alone();
+    for _ in 0..3 {
+        assert!(matches!(player.send(usize::MAX), Sent::Some { packets: 1, .. }));
+    }
+    assert_eq!(player.send(usize::MAX), Sent::CaughtUp);
+    assert_eq!(player.messages().len(), 3);
 }
 
 #[test]

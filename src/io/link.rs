@@ -283,7 +283,7 @@ impl<M: Machine> Link<M> {
         loop {
             match self.machine.receive(&mut input) {
                 Ok(None) => {
-                    // A machine that waits for its owner's answer takes nothing.
+                    // A machine that waits for its owner's answer takes no more.
                     self.rest = input.to_vec();
                     return None;
                 }

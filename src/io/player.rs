@@ -34,9 +34,12 @@ pub struct Player<F> {
 }
 
 impl<F: Framing> Player<F> {
-    /// Sends what `consumer` reads in `framing`. With an `interval` that is not zero at most one
-    /// merged write goes out in each.
-    pub fn new(consumer: Consumer, framing: F, interval: Duration) -> Self {
+    /// Sends what `consumer` reads in `framing`. With an `interval` that is not zero each packet
+    /// goes out alone, and that much later than the one before.
+    pub fn new(mut consumer: Consumer, framing: F, interval: Duration) -> Self {
+        if !interval.is_zero() {
+            consumer.send_alone();
+        }
         Self { consumer, framing, interval, pause: Pause::default(), packets: 0 }
     }
 

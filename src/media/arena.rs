@@ -36,22 +36,43 @@ pub struct Pool {
     used: Cell<usize>,
     kept: Cell<usize>,
     free: RefCell<[Vec<BytesMut>; SIZES.len()]>,
+    /// Blocks of arenas that are gone, with packets that players have not read yet.
+    orphans: RefCell<Vec<Block>>,
 }
 
 impl Pool {
     /// A pool of `limit` bytes. Nothing is allocated before it is needed.
     pub fn new(limit: usize) -> Rc<Self> {
         let (used, kept) = (Cell::new(0), Cell::new(0));
-        Rc::new(Self { limit, used, kept, free: RefCell::default() })
+        let (free, orphans) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { limit, used, kept, free, orphans })
     }
 
-    /// Bytes that arenas hold now; what is kept free for the next one is not counted.
+    /// Bytes that arenas hold now, and packets of arenas that are gone; what is kept free for the
+    /// next one is not counted.
     pub fn used(&self) -> usize {
         self.used.get()
     }
 
+    /// Takes back what was pinned by packets of arenas that are gone, as far as these packets
+    /// have been read. To be called now and then.
+    pub fn reap(&self) {
+        let orphans = self.orphans.take();
+        for mut block in orphans {
+            if block.reclaim() {
+                self.give_back(block.handle, block.size);
+            } else {
+                self.orphans.borrow_mut().push(block);
+            }
+        }
+    }
+
     fn lease(&self, size: usize) -> Option<BytesMut> {
-        let used = self.used.get().checked_add(size).filter(|&used| used <= self.limit)?;
+        let more = || self.used.get().checked_add(size).filter(|&used| used <= self.limit);
+        let used = more().or_else(|| {
+            self.reap();
+            more()
+        })?;
         self.used.set(used);
         let class = SIZES.iter().position(|&s| s == size);
         let kept = class.and_then(|class| self.free.borrow_mut()[class].pop());
@@ -176,15 +197,10 @@ impl Arena {
 }
 
 impl Drop for Arena {
-    /// Blocks that players still read from are freed by the last of their packets.
+    /// Blocks that players still read from stay counted, until they have read them.
     fn drop(&mut self) {
-        for mut block in self.blocks.drain(..) {
-            if block.reclaim() {
-                self.pool.give_back(block.handle, block.size);
-            } else {
-                self.pool.used.set(self.pool.used.get().saturating_sub(block.size));
-            }
-        }
+        self.pool.orphans.borrow_mut().append(&mut self.blocks);
+        self.pool.reap();
     }
 }
 
@@ -250,6 +266,8 @@ mod tests {
         assert_eq!(third.alloc(1).unwrap_err(), Full::NoMemory, "the pool is used up");
         drop(second);
         assert_eq!(kept.len(), 16 << 10, "a packet outlives its arena");
+        assert_eq!(third.alloc(1).unwrap_err(), Full::NoMemory, "and is counted as long");
+        drop(kept);
         message(&mut third, 1);
     }
 

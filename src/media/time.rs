@@ -42,6 +42,11 @@ impl Jitter {
         Self { algorithm, last_in: 0, last_out: -1 }
     }
 
+    /// Another algorithm from the next packet on.
+    pub const fn set_algorithm(&mut self, algorithm: Algorithm) {
+        self.algorithm = algorithm;
+    }
+
     /// The time that a packet of `kind` at `dts` is sent with. Call it once a packet, in order.
     pub fn correct(&mut self, kind: Kind, dts: u32) -> u32 {
         let out = match self.algorithm {

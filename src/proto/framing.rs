@@ -44,7 +44,7 @@ pub struct Span {
 #[derive(Debug, Default)]
 pub struct Image {
     bytes: Vec<u8>,
-    spans: Vec<Span>,
+    spans: heapless::Vec<Span, IMAGE_PACKETS>,
 }
 
 impl Image {
@@ -60,12 +60,17 @@ impl Image {
         self.bytes.len() < IMAGE_BYTES && self.spans.len() < IMAGE_PACKETS
     }
 
-    /// Adds a packet at its place.
+    /// Adds a packet at its place. Beyond [`IMAGE_PACKETS`] it is left out.
     pub fn push<F: Framing>(&mut self, framing: &F, packet: &Packet, seq: u64, wide: bool) {
+        if self.spans.is_full() {
+            return;
+        }
         let start = self.bytes.len();
         framing.append(&mut self.bytes, packet, wide);
         let end = self.bytes.len();
-        self.spans.push(Span { start, end, kind: packet.kind, dts: packet.dts, seq });
+        let span = Span { start, end, kind: packet.kind, dts: packet.dts, seq };
+        // There was room.
+        let _ = self.spans.push(span);
     }
 
     /// The packets in it.
@@ -113,6 +118,7 @@ const WIDE: u32 = 0xff_ffff;
 const STREAM_ID: u32 = 1;
 
 impl Rtmp {
+    /// Not the one that the publisher used, as SRS does: the image is the same for whatever came.
     fn csid(kind: Kind) -> u8 {
         match kind {
             Kind::Data => 4,

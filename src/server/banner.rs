@@ -94,8 +94,12 @@ pub fn limits(config: &Config) -> String {
         ("ring_bytes", limits::RING_BYTES, "bytes a stream; the oldest packet leaves"),
         ("ring_packets", limits::RING_PACKETS, "packets a stream; the oldest leaves"),
         ("message_max", limits::MESSAGE_MAX, "bytes a message; a longer one ends the publisher"),
+        ("header_max", limits::HEADER_MAX, "bytes of metadata, and of a sequence header"),
         ("stalled_bytes", limits::STALLED_BYTES, "bytes a stream kept for stalled players"),
         ("sndbuf", limits::SNDBUF, "bytes of kernel buffer a player, doubled by the kernel"),
+        ("read_buf", limits::READ_BUF, "bytes of the one buffer that all is read through"),
+        ("image_bytes", limits::IMAGE_BYTES, "bytes of a merged write; one message may be longer"),
+        ("image_packets", limits::IMAGE_PACKETS, "packets of a merged write"),
         ("control_max", limits::CONTROL_MAX, "bytes a command; a longer one ends the connection"),
         ("control_out_max", limits::CONTROL_OUT_MAX, "bytes of replies that are not read"),
         ("chunk_streams", limits::CHUNK_STREAMS, "chunk streams a connection"),
@@ -114,6 +118,9 @@ pub fn limits(config: &Config) -> String {
         ("http_body", limits::HTTP_BODY, "bytes of a request's body in memory; more is refused"),
         ("files_open", limits::FILES_OPEN, "files sent over HTTP at once; one more is refused"),
         ("file_pieces", limits::FILE_PIECES, "pieces of them in memory, 64 KB each"),
+        ("conf_bytes", limits::CONF_BYTES, "bytes of a configuration file"),
+        ("conf_depth", limits::CONF_DEPTH, "blocks inside one another in it"),
+        ("log_line", limits::LOG_LINE, "bytes of a log line; the rest is cut"),
         ("log_queue", limits::LOG_QUEUE, "bytes of log lines that wait; more are dropped"),
     ];
     let mut text = version();

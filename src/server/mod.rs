@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How often deadlines of connections are looked at.
+/// How often deadlines of connections, and memory that may be free again, are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
 /// For connections to end after SIGTERM.
 const GRACE: Duration = Duration::from_millis(500);
@@ -125,6 +125,7 @@ async fn serve(
         loop {
             sleep(SWEEP).await;
             context.sessions.sweep(clock::now());
+            context.hub.pool().reap();
         }
     });
     // In a task of its own: this one is polled whenever any is.

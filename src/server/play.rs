@@ -1,17 +1,18 @@
 //! A connection that plays.
 
 use crate::context::{self, Context};
-use crate::hub::Consumer;
 use crate::hub::pithy::Stage;
+use crate::hub::{Consumer, Merge};
 use crate::io::link::{End, Link};
 use crate::io::player::Player;
 use crate::io::tcp;
 use crate::limits::SNDBUF;
+use crate::media::time::Algorithm;
 use crate::proto::framing::Rtmp;
 use crate::proto::rtmp::Error;
 use crate::proto::rtmp::server::{Event, Server};
 use crate::server::access::{Opened, Refusal};
-use crate::server::rtmp::Outcome;
+use crate::server::rtmp::{Outcome, log_protocol};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -37,13 +38,15 @@ pub(super) async fn serve(
     link.hurry = false;
     link.machine.accept_play();
     link.session().relax();
-    announce(&consumer, link, &opened);
+    announce(&consumer, link, cx, &opened);
+    let mut source_id = consumer.source().publisher();
 
     let framing = Rtmp { chunk_size: link.machine.out_chunk_size() as u32 };
     let mut player = Player::new(consumer, framing, vhost.play.send_min_interval.0);
     let mut progress = cx.stages.enter(Stage::Play);
     // Until the first picture is out, small writes do not wait for acknowledgements.
     let mut starting = !vhost.tcp_nodelay;
+    let mut flowing = false;
     let mut outcome = poll_fn(|task| {
         let polled = player.poll(task, link, |_, consumer, event| match event {
             Event::Pause(pause) => {
@@ -57,6 +60,17 @@ pub(super) async fn serve(
             }
             _ => ControlFlow::Continue(()),
         });
+        if player.packets() > 0 && !flowing {
+            flowing = true;
+            log_protocol(link);
+        }
+        let publisher = player.consumer.source().publisher();
+        if publisher != source_id {
+            source_id = publisher;
+            if let Some(id) = publisher {
+                log::info!("update source_id={id}[{id}]");
+            }
+        }
         if starting && player.packets() > 0 && player.consumer.is_caught_up() {
             starting = false;
             if let Err(e) = tcp::set_nodelay(link.socket(), false) {
@@ -89,7 +103,7 @@ fn finish(outcome: Result<Option<Refusal>, End<Error>>) -> Outcome {
     }
 }
 
-fn announce(consumer: &Consumer, link: &Link<Server>, opened: &Opened) {
+fn announce(consumer: &Consumer, link: &Link<Server>, cx: &Context, opened: &Opened) {
     let source = consumer.source();
     let settings = source.settings();
     let publisher = source.publisher().map_or(-1, i64::from);
@@ -101,15 +115,20 @@ fn announce(consumer: &Consumer, link: &Link<Server>, opened: &Opened) {
     );
     let (count, duration) = source.gop();
     log::info!("dispatch cached gop success. count={count}, duration={duration}");
+    let jitter = match settings.jitter {
+        Algorithm::Full => 1,
+        Algorithm::Zero => 2,
+        Algorithm::Off => 3,
+    };
     log::info!(
-        "create consumer, queue_size={:.2}, jitter={:?}",
-        f64::from(settings.queue_ms) / 1000.0,
-        settings.jitter
+        "create consumer, queue_size={:.2}, jitter={jitter}",
+        f64::from(settings.queue_ms) / 1000.0
     );
     log::info!(
-        "start play smi={:.2}, mw={:?}, realtime={}, tcp_nodelay={}",
+        "start play smi={:.2}, mw_sleep={}, mw_enabled={}, realtime={}, tcp_nodelay={}",
         opened.vhost.play.send_min_interval.0.as_secs_f64() * 1000.0,
-        settings.merge,
+        cx.merge_ms(&settings),
+        u8::from(settings.merge != Merge::Every(0)),
         u8::from(opened.vhost.min_latency),
         u8::from(opened.vhost.tcp_nodelay)
     );

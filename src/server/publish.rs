@@ -11,12 +11,12 @@ use crate::io::tcp;
 use crate::io::timer::{Alarm, Pause};
 use crate::limits::{HEADER_MAX, MESSAGE_MAX, RING_BYTES};
 use crate::media::arena::{Arena, Full};
-use crate::media::{Kind, Packet};
+use crate::media::{Codec, Kind, Packet};
 use crate::proto::rtmp::chunk::{Buffers, Refused};
 use crate::proto::rtmp::server::{Event, Server};
 use crate::proto::rtmp::{RUNNEL, metadata};
 use crate::server::access::{Opened, Refusal};
-use crate::server::rtmp::Outcome;
+use crate::server::rtmp::{Outcome, log_protocol};
 use crate::service::attach;
 use bytes::BytesMut;
 use std::future::poll_fn;
@@ -89,6 +89,9 @@ async fn take_stream(link: &mut Link<Server>, cx: &Rc<Context>, opened: &Opened)
                 return polled;
             }
             if ingest.packets > before {
+                if before == 0 {
+                    log_protocol(link);
+                }
                 let until = clock::after(options.normal_timeout.0);
                 link.session().expect(until, "the publisher fell silent");
                 merge.after_read(link);
@@ -207,7 +210,11 @@ impl<'a> Ingest<'a> {
             return Ok(());
         }
         let number = |value: Option<f64>| value.unwrap_or_default();
-        let name = |codec: Option<crate::media::Codec>| codec.map_or("none", |c| c.name());
+        let name = |codec| match codec {
+            None => "none".into(),
+            Some(Codec::Id(id)) => id.to_string(),
+            Some(codec) => codec.name().to_owned(),
+        };
         log::info!(
             "got metadata, width={}, height={}, vcodec={}, acodec={}",
             number(shown.width),
@@ -235,13 +242,13 @@ impl<'a> Ingest<'a> {
         Err(Refusal::new(3001, text))
     }
 
-    /// Logs what a sequence header says. One that cannot be read ends the stream, as players
-    /// could do nothing with it; `parse_sps off` lets it pass.
+    /// Logs what a sequence header says. A broken one ends the stream, as players could do nothing
+    /// with it; `parse_sps off` lets it pass.
     fn describe(&self, packet: &Packet) -> Result<(), Refusal> {
         match codec::describe(packet.kind, &packet.payload) {
             Ok(Some(description)) => log::info!("{description}"),
             Ok(None) => log::info!("{}B {:?} sequence header", packet.payload.len(), packet.kind),
-            Err(e) if self.parse_sps => {
+            Err(e) if self.parse_sps && !matches!(e, codec::Error::Unsupported(_)) => {
                 return Err(Refusal::new(3001, format!("{:?} sequence header: {e}", packet.kind)));
             }
             Err(e) => log::warn!("{:?} sequence header: {e}", packet.kind),
@@ -251,12 +258,7 @@ impl<'a> Ingest<'a> {
 
     /// Shows players what came, when the merge interval is over.
     fn flush_when_due(&mut self, cx: &Context, task: &mut Task<'_>, alarm: &mut Alarm) {
-        while let Some(due) = self.publisher.due(cx.hub.auto_merge()) {
-            if due <= clock::now() {
-                self.publisher.flush();
-                cx.hub.set_auto_merge(cx.load.merge_interval());
-                return;
-            }
+        while let Some(due) = cx.flush_when_due(&mut self.publisher) {
             if alarm.poll(task, due).is_pending() {
                 return;
             }

@@ -5,7 +5,6 @@ use crate::context::Context;
 use crate::io::link::{End, Link};
 use crate::io::{clock, log as tank, run, tcp};
 use crate::limits;
-
 use crate::proto::Machine as _;
 use crate::proto::rtmp::command::Connect;
 use crate::proto::rtmp::server::{ConnectReply, Event, Server};
@@ -169,6 +168,12 @@ fn accept(link: &mut Link<Server>, cx: &Context, connect: &Connect) -> Result<()
         address.app,
         if connect.args.is_some() { "(obj)" } else { "null" }
     );
+    if connect.args_dropped {
+        log::warn!("ignore the argument of connect that is no object");
+    }
+    if connect.transaction != 1.0 {
+        log::warn!("connect has the transaction {}, not 1", connect.transaction);
+    }
     if let Some(args) = &connect.args
         && let Some(version) = args.str("srs_version")
     {
@@ -195,6 +200,18 @@ fn accept(link: &mut Link<Server>, cx: &Context, connect: &Connect) -> Result<()
         ..ConnectReply::default()
     });
     Ok(())
+}
+
+/// What both sides agreed on, once a stream flows.
+pub(super) fn log_protocol(link: &Link<Server>) {
+    let machine = &link.machine;
+    let (in_ack, out_ack) = machine.windows();
+    log::info!(
+        "protocol in.buffer={}, in.ack={in_ack}, out.ack={out_ack}, in.chunk={}, out.chunk={}",
+        limits::READ_BUF,
+        machine.in_chunk_size(),
+        machine.out_chunk_size()
+    );
 }
 
 fn open(

@@ -23,6 +23,8 @@ pub(super) struct Control {
     /// Bytes of the handshake that were received.
     handshake: u32,
     out_chunk_size: u32,
+    /// What the peer was asked for; 0 for nothing.
+    out_window: u32,
     /// The peer wants to hear of every half of this many bytes; 0 for never.
     window: u32,
     /// The number in the last acknowledgement.
@@ -52,6 +54,7 @@ impl Control {
             out_max,
             handshake: 0,
             out_chunk_size: INITIAL_CHUNK_SIZE,
+            out_window: 0,
             window: 0,
             sequence: 0,
             acknowledged: 0,
@@ -142,9 +145,12 @@ impl Control {
         self.send(PROTOCOL, USER_CONTROL, 0, 0, &payload);
     }
 
-    /// Asks the peer for acknowledgements.
+    /// Asks the peer for acknowledgements; with 0 not: some peers end the connection at it.
     pub(super) fn send_window(&mut self, size: u32) {
-        self.send(PROTOCOL, WINDOW_ACK_SIZE, 0, 0, &size.to_be_bytes());
+        if size > 0 {
+            self.send(PROTOCOL, WINDOW_ACK_SIZE, 0, 0, &size.to_be_bytes());
+            self.out_window = size;
+        }
     }
 
     /// Tells the peer how much it may have under way, as a dynamic limit.
@@ -167,6 +173,15 @@ impl Control {
 
     pub(super) const fn out_chunk_size(&self) -> usize {
         self.out_chunk_size as usize
+    }
+
+    pub(super) fn in_chunk_size(&self) -> usize {
+        self.decoder.chunk_size()
+    }
+
+    /// The acknowledgement windows: of what the peer sends, and of what it gets.
+    pub(super) const fn windows(&self) -> (u32, u32) {
+        (self.window, self.out_window)
     }
 
     /// Bytes received behind the handshake, and with it.
@@ -280,6 +295,15 @@ mod tests {
         assert_eq!(acknowledged(&mut control, 100), None);
         assert_eq!(acknowledged(&mut control, 100), Some(SEQUENCE_MAX - 300 + 224));
         assert_eq!(acknowledged(&mut control, 200), Some(213));
+    }
+
+    #[test]
+    fn a_window_of_nothing_is_not_announced() {
+        let mut control = Control::new(1000);
+        control.send_window(0);
+        assert!(control.pending().is_empty(), "FFmpeg ends the connection at it");
+        control.send_window(1000);
+        assert_eq!((control.pending().len(), control.windows()), (16, (0, 1000)));
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl fmt::Display for Note {
 /// What the server says to a client that may connect.
 #[derive(Clone, Debug)]
 pub struct ConnectReply {
-    /// Bytes after half of which the client is to acknowledge.
+    /// Bytes after half of which the client is to acknowledge; 0 asks for none.
     pub window_ack: u32,
     /// Bytes that the client may have under way.
     pub peer_bandwidth: u32,
@@ -202,6 +202,17 @@ impl Server {
     /// The size that chunks to the client have.
     pub fn out_chunk_size(&self) -> usize {
         self.control.out_chunk_size()
+    }
+
+    /// The size that chunks of the client have.
+    pub fn in_chunk_size(&self) -> usize {
+        self.control.in_chunk_size()
+    }
+
+    /// Bytes after half of which we acknowledge, and after half of which the client is to; 0 for
+    /// never.
+    pub fn windows(&self) -> (u32, u32) {
+        self.control.windows()
     }
 
     /// Bytes received since the start.

@@ -51,10 +51,18 @@ async fn publish(cx: Rc<Context>) {
         // Timestamps wrap, the clock does not.
         sent += u64::from(time::difference(packet.dts, last).unsigned_abs());
         last = packet.dts;
-        let wait = (start + sent).saturating_sub(clock::now());
-        if wait > 0 {
-            publisher.flush();
-            sleep(Duration::from_millis(wait)).await;
+        loop {
+            let due = cx.flush_when_due(&mut publisher);
+            let wait = (start + sent).saturating_sub(clock::now());
+            if wait == 0 {
+                break;
+            }
+            let until_due = due.map_or(wait, |due| due.saturating_sub(clock::now()));
+            sleep(Duration::from_millis(wait.min(until_due))).await;
+        }
+        if publisher.is_stale() {
+            ::log::warn!("test stream: another publisher took the stream over");
+            return;
         }
         if publisher.push(packet, clock::now()).is_err() {
             return;
