@@ -48,7 +48,8 @@ function age(ms) {
 function facts(s) {
   const list = [[s.video, s.width && `${s.width}×${s.height}`, s.fps && `${s.fps} fps`].filter(Boolean).join(' '), s.audio];
   list.push(`${s.kbps} kbit/s`, `${s.viewers} watching`, age(s.age));
-  return list.filter(Boolean).join(' · ');
+  // Lines break between facts only.
+  return list.filter(Boolean).map((fact) => fact.replaceAll(' ', '\u00a0')).join('\u00a0· ');
 }
 
 const path = (s) => `${s.app}/${s.stream}${s.vhost === '__defaultVhost__' ? '' : `?vhost=${s.vhost}`}`;
