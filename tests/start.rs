@@ -152,34 +152,93 @@ fn without_a_configuration_file_nothing_is_written() {
 
 #[test]
 fn without_a_configuration_file_no_file_is_opened_for_writing() {
-    let Some(strace) = tool("strace") else { return };
-    let port = free_port();
-    let (dir, traces) = (TempDir::new(), TempDir::new());
-    let trace = traces.join("trace");
-    // -D: the server is the child, strace its grandchild, so that signals reach the server.
-    let mut command = Command::new(strace);
-    command.args(["-D", "-f", "-e", "trace=%file", "-o"]).arg(&trace);
-    command.arg(RUNNEL).args(["-p", &port.to_string(), "--demo"]);
-    let allowed = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
-    if !allowed.is_ok_and(|status| status.success()) {
-        common::skip::<()>("the right to trace processes");
-        return;
-    }
-    work(Server::spawn(&mut command, port, dir));
-    // strace may write its last line after the end of the server.
-    common::eventually("strace ends", SOON, || {
-        fs::read_to_string(&trace).is_ok_and(|text| text.contains("+++ exited with 0"))
+    let Some(traced) = Traced::start(free_port()) else { return };
+    traced.wrote_nothing(work);
+}
+
+/// The same while somebody watches over HTTP: HLS for longer than its window, a live stream of each
+/// format, the page with its list, and what is not there.
+#[test]
+#[cfg(all(feature = "demo", feature = "hls", feature = "remux", feature = "web"))]
+fn without_a_configuration_file_nothing_is_written_for_players_over_http() {
+    use common::http::{Http, get};
+    let http = free_port();
+    let Some(traced) = Traced::start(http) else { return };
+    traced.wrote_nothing(|server| {
+        server.line("HTTP listens at");
+        let mut live: Vec<Http> = ["flv", "ts", "aac"]
+            .iter()
+            .map(|form| {
+                let mut player = Http::connect(http);
+                assert_eq!(player.ask(&format!("/live/demo.{form}"), "").status, 200);
+                player
+            })
+            .collect();
+        for path in ["/", "/runnel.js", "/streams.json"] {
+            assert_eq!(get(http, path, "").0.status, 200, "{path}");
+        }
+        assert_eq!(get(http, "/no/such/file.html", "").0.status, 404);
+        let mut segments = std::collections::BTreeSet::new();
+        // Two seconds each, and ten in the playlist.
+        common::eventually("segments come and go", Duration::from_secs(40), || {
+            let (head, list) = get(http, "/live/demo.m3u8", "");
+            let list = text(&list);
+            for uri in list.lines().filter(|line| head.status == 200 && line.ends_with(".ts")) {
+                if segments.insert(uri.to_owned()) {
+                    assert_eq!(get(http, &format!("/live/{uri}"), "").0.status, 200);
+                }
+            }
+            for player in &mut live {
+                player.chunk().expect("more of the stream");
+            }
+            segments.len() >= 7
+        });
+        drop(live);
+        work(server)
     });
-    let text = fs::read_to_string(&trace).unwrap();
-    assert!(text.contains("open"), "the trace has the opening of libraries: {text}");
-    const WRITES: [&str; 12] = [
-        "O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND", "creat(", "mkdir", "rename",
-        "unlink", "link(", "mknod", "truncate",
-    ];
-    for line in text.lines().filter(|line| !line.contains("readlink")) {
-        let harmless = line.contains("\"/dev/null\"") || line.contains("\"/proc/");
-        let writes = WRITES.iter().any(|word| line.contains(word));
-        assert!(harmless || !writes, "{line}");
+}
+
+/// A server without a configuration file, and all its calls that name a file.
+struct Traced {
+    server: Server,
+    traces: TempDir,
+}
+
+impl Traced {
+    fn start(http: u16) -> Option<Self> {
+        let strace = tool("strace")?;
+        let allowed = Command::new(&strace).args(["-o", "/dev/null", "true"]).status();
+        if !allowed.is_ok_and(|status| status.success()) {
+            return common::skip("the right to trace processes");
+        }
+        let port = free_port();
+        let (dir, traces) = (TempDir::new(), TempDir::new());
+        // -D: the server is the child, strace its grandchild, so that signals reach the server.
+        let mut command = Command::new(strace);
+        command.args(["-D", "-f", "-e", "trace=%file", "-o"]).arg(traces.join("trace"));
+        command.args([RUNNEL, "-p", &port.to_string(), "--http-port", &http.to_string(), "--demo"]);
+        Some(Self { server: Server::spawn(&mut command, port, dir), traces })
+    }
+
+    /// Uses the server, which `work` ends, and reads what it did.
+    fn wrote_nothing(self, work: impl FnOnce(Server) -> TempDir) {
+        assert_eq!(work(self.server).listing(), Vec::<std::path::PathBuf>::new());
+        let trace = self.traces.join("trace");
+        // strace may write its last line after the end of the server.
+        common::eventually("strace ends", SOON, || {
+            fs::read_to_string(&trace).is_ok_and(|text| text.contains("+++ exited with 0"))
+        });
+        let text = fs::read_to_string(&trace).unwrap();
+        assert!(text.contains("open"), "the trace has the opening of libraries: {text}");
+        const WRITES: [&str; 12] = [
+            "O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND", "creat(", "mkdir", "rename",
+            "unlink", "link(", "mknod", "truncate",
+        ];
+        for line in text.lines().filter(|line| !line.contains("readlink")) {
+            let harmless = line.contains("\"/dev/null\"") || line.contains("\"/proc/");
+            let writes = WRITES.iter().any(|word| line.contains(word));
+            assert!(harmless || !writes, "{line}");
+        }
     }
 }
 
