@@ -134,7 +134,7 @@ impl Http {
 
     fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
-        self.input.read_until(b'\n', &mut line).unwrap();
+        self.input.read_until(b'\n', &mut line).ok()?;
         let line = line.strip_suffix(b"\r\n")?;
         Some(String::from_utf8(line.to_vec()).unwrap())
     }
