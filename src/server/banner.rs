@@ -88,6 +88,7 @@ pub fn limits(config: &Config) -> String {
         ("amf_values", limits::AMF_VALUES, "values in a message"),
         ("name_max", limits::NAME_MAX, "bytes of a vhost, app or stream name"),
         ("url_max", limits::URL_MAX, "bytes of a url"),
+        ("disk_queue", limits::DISK_QUEUE, "bytes that wait for the disk; more is not recorded"),
         ("log_queue", limits::LOG_QUEUE, "bytes of log lines that wait; more are dropped"),
     ];
     let mut text = version();

@@ -4,6 +4,9 @@
 pub mod demo;
 #[cfg(feature = "dvr")]
 pub mod dvr;
+#[cfg(feature = "hds")]
+pub mod hds;
+#[cfg(any(feature = "dvr", feature = "hds"))]
 pub mod path;
 
 use crate::config::Vhost;
@@ -37,6 +40,8 @@ pub static SERVICES: &[Service] = &[
     demo::SERVICE,
     #[cfg(feature = "dvr")]
     dvr::SERVICE,
+    #[cfg(feature = "hds")]
+    hds::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -56,4 +61,6 @@ pub const FEATURES: &[&str] = &[
     "demo",
     #[cfg(feature = "dvr")]
     "dvr",
+    #[cfg(feature = "hds")]
+    "hds",
 ];
