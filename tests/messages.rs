@@ -8,8 +8,7 @@ use common::media::{bodies, demo, frames, headers};
 use common::raw::{COMMAND, Raw, values};
 use runnel::media::{Kind, Packet};
 use runnel::proto::amf0::{Object, Value, Writer};
-use runnel::proto::rtmp::client::{Config, Event};
-use runnel::proto::rtmp::handshake::Form;
+use runnel::proto::rtmp::client::Event;
 use std::time::Duration;
 
 /// Sends `packets` on a stream that somebody plays already, and gives what arrives.
@@ -59,6 +58,9 @@ fn a_late_player_of_vp6_starts_at_a_key_frame() {
 #[cfg(feature = "digest")]
 #[test]
 fn the_handshake_with_digests_is_spoken() {
+    use runnel::proto::rtmp::client::Config;
+    use runnel::proto::rtmp::handshake::Form;
+
     let server = Server::start();
     let form = |form| {
         let config = Config { form, ..Config::new(server.tc_url(), "live", play("s")) };

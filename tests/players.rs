@@ -4,7 +4,7 @@ mod common;
 
 use common::client::{Got, Peer, play, publish};
 use common::media::{bodies, demo, frames, headers};
-use common::{SOON, Server, eventually};
+use common::{SOON, Server};
 use runnel::media::{Kind, Packet};
 use runnel::proto::rtmp::client::Event;
 use std::collections::VecDeque;
@@ -348,7 +348,7 @@ fn the_demo_plays_without_a_publisher() {
     let arrived = player.packets(30);
     let frames = frames(&arrived);
     assert!(arrived.iter().filter(|p| p.header).count() == 2 && frames[0].key, "{arrived:?}");
-    eventually("both kinds come", SOON, || {
+    common::eventually("both kinds come", SOON, || {
         let packet = player.packets(1).remove(0);
         packet.kind == Kind::Audio
     });

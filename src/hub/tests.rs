@@ -471,16 +471,17 @@ fn packets_are_due_when_the_merge_interval_is_over_or_much_came() {
     assert_eq!(publisher.due(0), None);
     publisher.push(video(KEY, 0, 50), 1000).unwrap();
     publisher.push(video(INTER, 40, 50), 1040).unwrap();
-    assert_eq!(publisher.due(0), Some(1350), "the oldest counts");
+    // A sixteenth is left for the writes.
+    assert_eq!(publisher.due(0), Some(1329), "the oldest counts");
     publisher.push(video(INTER, 80, MERGE_BYTES - 101), 1080).unwrap();
-    assert_eq!(publisher.due(0), Some(1350));
+    assert_eq!(publisher.due(0), Some(1329));
     publisher.push(video(INTER, 120, 9), 1090).unwrap();
     assert_eq!(publisher.due(0), Some(1000), "MERGE_BYTES are due at once");
     publisher.flush();
     assert_eq!(publisher.due(0), None);
     publisher.source().set_settings(Settings { merge: Merge::Auto, ..settings });
     publisher.push(video(INTER, 160, 50), 2000).unwrap();
-    assert_eq!((publisher.due(0), publisher.due(70)), (Some(2000), Some(2070)));
+    assert_eq!((publisher.due(0), publisher.due(70)), (Some(2000), Some(2066)));
 }
 
 #[test]
