@@ -1,5 +1,7 @@
 //! Recordings made by the real server of what ffmpeg publishes, read by ffprobe.
 
+#![cfg(feature = "dvr")]
+
 mod common;
 
 use common::client::Peer;
@@ -268,6 +270,7 @@ fn the_samples_record() {
 }
 
 #[test]
+#[cfg(feature = "hds")]
 fn fragments_of_hds_are_read_by_ffprobe() {
     let (Some(ffmpeg), Some(ffprobe)) = (tool("ffmpeg"), tool("ffprobe")) else { return };
     let sample = media::sample(&ffmpeg);

@@ -1,5 +1,7 @@
 //! The server is killed in the middle of recordings; what it finds at its next start it finishes.
 
+#![cfg(feature = "dvr")]
+
 mod common;
 
 use common::client::Peer;
