@@ -121,6 +121,7 @@ pub fn limits(config: &Config) -> String {
         ("conf_bytes", limits::CONF_BYTES, "bytes of a configuration file"),
         ("conf_depth", limits::CONF_DEPTH, "blocks inside one another in it"),
         ("log_line", limits::LOG_LINE, "bytes of a log line; the rest is cut"),
+        ("disk_queue", limits::DISK_QUEUE, "bytes that wait for the disk; more is not recorded"),
         ("log_queue", limits::LOG_QUEUE, "bytes of log lines that wait; more are dropped"),
     ];
     let mut text = version();
