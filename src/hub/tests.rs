@@ -295,14 +295,16 @@ fn copies_for_stalled_players_are_bounded() {
         publish(&mut publisher, [video(INTER, 10 + i, RING_BYTES / 100)]);
     }
     let held = |publisher: &Publisher| -> usize {
-        publisher.source().peek().stalled.iter().map(|(_, p)| p.payload.len()).sum()
+        publisher.source().peek().stalled.iter().map(|s| s.packet.payload.len()).sum()
     };
     assert_eq!(held(&publisher), STALLED_BYTES, "four fit to the byte");
+    assert_eq!(hub.inner.stalled.get(), STALLED_BYTES, "all streams together");
     let sent: Vec<_> = players.iter_mut().map(|player| player.send(100)).collect();
     let lost = sent.iter().filter(|sent| **sent == Sent::Lost).count();
     assert_eq!(lost, 1, "the fifth is dropped: {sent:?}");
     drop(players);
     assert_eq!(held(&publisher), 0, "who leaves takes its copy along");
+    assert_eq!(hub.inner.stalled.get(), 0);
 }
 
 #[test]
