@@ -172,7 +172,11 @@ impl Source {
             && state.publisher.is_none()
             && let Some(owner) = self.owner.upgrade()
         {
-            owner.sources.borrow_mut().remove(&self.key);
+            let mut sources = owner.sources.borrow_mut();
+            // There may be another one by now: a publisher that was taken over leaves late.
+            if sources.get(&self.key).is_some_and(|source| std::ptr::eq(&**source, self)) {
+                sources.remove(&self.key);
+            }
         }
     }
 

@@ -464,6 +464,19 @@ fn a_stream_that_is_taken_over_hears_nothing_more_of_the_old_publisher() {
 }
 
 #[test]
+fn a_publisher_that_leaves_late_takes_no_other_stream_along() {
+    let hub = hub();
+    let old = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    let new = hub.publish(&key("s"), every_packet(), 2, true).unwrap();
+    drop(new);
+    let next = hub.publish(&key("s"), every_packet(), 3, false).unwrap();
+    drop(old);
+    assert_eq!(hub.find(&key("s")).and_then(|source| source.publisher()), Some(3));
+    drop(next);
+    assert!(hub.find(&key("s")).is_none());
+}
+
+#[test]
 fn times_follow_the_settings_of_the_player() {
     let cases = [
         (Algorithm::Off, false, [50_000, 50_000, 50_040, 60_000]),
