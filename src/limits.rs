@@ -136,6 +136,11 @@ pub fn clients(max_connections: u32) -> usize {
 pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
-    let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT;
-    MEDIA_POOL + clients * CLIENT_BYTES + streams * STREAM_BYTES + STALLED_BYTES + once
+    let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
+    // A 32-bit machine has no more than it can address.
+    clients
+        .saturating_mul(CLIENT_BYTES)
+        .saturating_add(streams.saturating_mul(STREAM_BYTES))
+        .saturating_add(MEDIA_POOL)
+        .saturating_add(once)
 }

@@ -107,7 +107,7 @@ pub fn limits(config: &Config) -> String {
         text,
         "worst case       {:>12}  bytes in all, kernel socket buffers not counted ({} of them)",
         limits::worst_case(clients),
-        megabytes(2 * limits::SNDBUF * clients)
+        megabytes((2 * limits::SNDBUF).saturating_mul(clients))
     );
     text
 }
