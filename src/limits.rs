@@ -144,3 +144,23 @@ pub const fn worst_case(clients: usize) -> usize {
         .saturating_add(MEDIA_POOL)
         .saturating_add(once)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_configuration_allows_more_connections_than_the_board() {
+        assert_eq!(clients(1), 1);
+        let most = u32::try_from(MAX_CLIENTS).unwrap();
+        assert_eq!((clients(most), clients(most + 1)), (MAX_CLIENTS, MAX_CLIENTS));
+    }
+
+    #[test]
+    fn the_sum_counts_every_connection_and_stream_that_may_be() {
+        let more = worst_case(2) - worst_case(1);
+        assert_eq!(more, CLIENT_BYTES + STREAM_BYTES);
+        assert_eq!(worst_case(MAX_CLIENTS), worst_case(usize::MAX), "the board has no more");
+        assert!(worst_case(1) > MEDIA_POOL + STALLED_BYTES);
+    }
+}
