@@ -131,6 +131,8 @@ fn the_first_screen_says_where_to_publish_and_where_to_watch() {
     }
 }
 
+const DEMO: &[&str] = if cfg!(feature = "demo") { &["--demo"] } else { &[] };
+
 /// Publishes and plays, and ends the server.
 fn work(mut server: Server) -> TempDir {
     let mut player = Peer::play(&server, "s");
@@ -146,7 +148,7 @@ fn work(mut server: Server) -> TempDir {
 
 #[test]
 fn without_a_configuration_file_nothing_is_written() {
-    let dir = work(Server::without_file(&["--demo"]));
+    let dir = work(Server::without_file(DEMO));
     assert_eq!(dir.listing(), Vec::<std::path::PathBuf>::new());
 }
 
@@ -159,7 +161,7 @@ fn without_a_configuration_file_no_file_is_opened_for_writing() {
     // -D: the server is the child, strace its grandchild, so that signals reach the server.
     let mut command = Command::new(strace);
     command.args(["-D", "-f", "-e", "trace=%file", "-o"]).arg(&trace);
-    command.arg(RUNNEL).args(["-p", &port.to_string(), "--demo"]);
+    command.arg(RUNNEL).args(["-p", &port.to_string()]).args(DEMO);
     let allowed = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
     if !allowed.is_ok_and(|status| status.success()) {
         common::skip::<()>("the right to trace processes");
@@ -322,4 +324,12 @@ fn a_directive_of_a_part_that_is_missing_warns_once() {
     let (status, said) =
         check(&format!("{GOOD}vhost b {{\n{name} x {{ no_such_thing on; }}\n}}\n"));
     assert_eq!(status, Some(255), "{said}");
+}
+
+#[cfg(not(feature = "demo"))]
+#[test]
+fn a_test_picture_that_is_not_in_the_image_is_asked_for_in_vain() {
+    let out = runnel(&["--demo"]);
+    assert_eq!(out.status.code(), Some(255));
+    assert!(text(&out.stderr).contains("--demo: not in this image"));
 }
