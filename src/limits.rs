@@ -11,18 +11,21 @@ mod board {
 
 pub use board::BOARD;
 
-/// Streams at once. Costs about 700 bytes each before any media. One more publish or play of an
+/// Streams at once. Costs about 700 bytes each before any media, [`STREAM_BYTES`] at most beside
+/// it. One more publish or play of an
 /// unknown name is refused.
 pub const MAX_STREAMS: usize = board::MAX_STREAMS;
-/// Connections at once, whatever `max_connections` says. Costs at most 4 KB each beside the
-/// kernel's socket buffers. One more is closed at accept.
+/// Connections at once, whatever `max_connections` says. Costs less than 4 KB each when the peer
+/// behaves, [`CLIENT_BYTES`] when it does its worst; the kernel's socket buffers are not counted.
+/// One more is closed at accept.
 pub const MAX_CLIENTS: usize = board::MAX_CLIENTS;
-/// Bytes of media in memory, all streams together. A publisher that needs a block when none is
+/// Bytes of media in memory, all streams together; of blocks that come back [`MEDIA_KEPT`] more
+/// are kept for the next stream. A publisher that needs a block when none is
 /// left is dropped.
 pub const MEDIA_POOL: usize = board::MEDIA_POOL;
 /// Bytes of media that one stream keeps. The oldest packet leaves, the GOP cache included.
 pub const RING_BYTES: usize = board::RING_BYTES;
-/// Packets that one stream keeps, 40 bytes each. The oldest packet leaves.
+/// Packets that one stream keeps, [`PACKET_BYTES`] each beside their payload. The oldest packet leaves.
 pub const RING_PACKETS: usize = board::RING_PACKETS;
 /// The longest audio, video or data message. A longer one ends the publisher's connection.
 pub const MESSAGE_MAX: usize = board::MESSAGE_MAX;
@@ -30,8 +33,8 @@ pub const MESSAGE_MAX: usize = board::MESSAGE_MAX;
 /// and a player that stalls in them has a copy. Longer metadata is left out, a longer sequence
 /// header ends the publisher's connection.
 pub const HEADER_MAX: usize = 16 * 1024;
-/// Bytes kept, a stream, for players that stopped reading in the middle of a message that has
-/// left the ring. A player for whose message there is no room is dropped.
+/// Bytes kept, all streams together, for players that stopped reading in the middle of a message
+/// that has left the ring. A player for whose message there is no room is dropped.
 pub const STALLED_BYTES: usize = board::STALLED_BYTES;
 /// `SO_SNDBUF` of a player's socket (the kernel doubles it): without it autotuning takes
 /// megabytes. When it is full the player lags in the ring.
@@ -177,8 +180,22 @@ pub const REPLAY_TIMEOUT: Duration = Duration::from_secs(1800);
 /// start.
 pub const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes per connection that the sum of [`worst_case`] counts.
-pub const CLIENT_BYTES: usize = 4 * 1024;
+/// A packet in a ring, its payload not counted.
+pub const PACKET_BYTES: usize = 40;
+/// Free media blocks that are kept for the next stream that needs one; more go back to the
+/// allocator, so that the process gets small again.
+pub const MEDIA_KEPT: usize = 2 << 20;
+
+/// The most that a connection has in memory: its task, messages begun on all chunk streams, a
+/// read that waits behind one of them, replies and headers that the peer does not read.
+pub const CLIENT_BYTES: usize =
+    4 * 1024 + CHUNK_STREAMS * CONTROL_MAX + READ_BUF + 2 * CONTROL_OUT_MAX + HEADERS_BYTES;
+/// The most that a stream has in memory beside media: its tables, slots of the ring, headers.
+pub const STREAM_BYTES: usize = 1024 + RING_PACKETS * PACKET_BYTES + HEADERS_BYTES;
+/// Metadata and two sequence headers, on the wire with chunk headers.
+const HEADERS_BYTES: usize = 3 * (HEADER_MAX + HEADER_MAX / CHUNK_SIZE_MIN * 5);
+/// The longest merged write, the buffer having doubled when it grew.
+const IMAGE_MAX: usize = 2 * (IMAGE_BYTES + MESSAGE_MAX + MESSAGE_MAX / CHUNK_SIZE_MIN * 5);
 
 const _: () =
     assert!(MESSAGE_MAX <= RING_BYTES / 4, "a ring must hold four of the longest messages");
@@ -191,9 +208,39 @@ pub fn clients(max_connections: u32) -> usize {
 }
 
 /// The most memory that the process can use for its work, in bytes, with `clients` connections
-/// allowed: media, connections, and the buffers that exist once.
+/// allowed, all of them doing their worst: media, streams (each has a connection), connections,
+/// copies for stalled players, and the buffers that exist once. The kernel's socket buffers are
+/// not counted.
 pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
-    let once = READ_BUF + 2 * MESSAGE_MAX + LOG_QUEUE + FILE_PIECES * FILE_PIECE;
-    MEDIA_POOL + HLS_RAM + DISK_RESERVE + clients * CLIENT_BYTES + once
+    let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
+    let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
+    let services = HLS_RAM + DISK_RESERVE + FILE_PIECES * FILE_PIECE;
+    // A 32-bit machine has no more than it can address.
+    clients
+        .saturating_mul(CLIENT_BYTES)
+        .saturating_add(streams.saturating_mul(STREAM_BYTES))
+        .saturating_add(MEDIA_POOL)
+        .saturating_add(once)
+        .saturating_add(services)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_configuration_allows_more_connections_than_the_board() {
+        assert_eq!(clients(1), 1);
+        let most = u32::try_from(MAX_CLIENTS).unwrap();
+        assert_eq!((clients(most), clients(most + 1)), (MAX_CLIENTS, MAX_CLIENTS));
+    }
+
+    #[test]
+    fn the_sum_counts_every_connection_and_stream_that_may_be() {
+        let more = worst_case(2) - worst_case(1);
+        assert_eq!(more, CLIENT_BYTES + STREAM_BYTES);
+        assert_eq!(worst_case(MAX_CLIENTS), worst_case(usize::MAX), "the board has no more");
+        assert!(worst_case(1) > MEDIA_POOL + STALLED_BYTES);
+    }
 }

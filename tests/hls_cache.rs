@@ -7,6 +7,7 @@ mod common;
 use common::http::{Http, get};
 use common::{SOON, Server, TempDir, eventually, free_port, start, tool};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
@@ -82,10 +83,10 @@ fn watch(port: u16, number: usize, time: Duration) -> BTreeMap<String, Vec<u8>> 
         assert_eq!(head.status, 200, "the playlist");
         let list = String::from_utf8(http.body(&head)).unwrap();
         for uri in segments(&list) {
-            if !seen.contains_key(&uri) {
-                let head = http.ask(&format!("/live/{uri}"), "");
-                assert_eq!(head.status, 200, "{uri}");
-                seen.insert(uri, http.body(&head));
+            if let Entry::Vacant(new) = seen.entry(uri) {
+                let head = http.ask(&format!("/live/{}", new.key()), "");
+                assert_eq!(head.status, 200, "{}", new.key());
+                new.insert(http.body(&head));
             }
         }
         thread::sleep(Duration::from_millis(500));

@@ -11,6 +11,7 @@ use common::media::{
 };
 use common::{SOON, Server, eventually, free_port, run, tool};
 use runnel::media::{Kind, Packet};
+use std::io::Write as _;
 use std::time::Duration;
 
 fn publisher(server: &Server, stream: &str) -> Peer {
@@ -274,8 +275,8 @@ fn players_over_http_count_as_connections() {
     drop(players);
     eventually("a place is free again", SOON, || {
         let mut http = Http::connect(http);
-        http.send("GET /none HTTP/1.1\r\n\r\n");
-        http.socket.set_read_timeout(Some(SOON)).unwrap();
+        // It may be closed already.
+        let _ = http.socket.write_all(b"GET /none HTTP/1.1\r\n\r\n");
         http.head().is_some()
     });
     server.line("exceed the max connections");
@@ -294,4 +295,41 @@ fn without_a_file_all_streams_are_there() {
     // The port is taken: a second server goes on without it.
     let second = Server::without_file(&["--http-port", &http.to_string()]);
     second.line("no HTTP");
+}
+
+#[test]
+fn a_stream_of_sound_alone_says_so_in_its_file_header() {
+    let (server, http) = server(REMUX);
+    let mut publisher = Peer::publish(&server, "s");
+    let start = std::time::Instant::now();
+    for packet in demo().iter().filter(|p| p.kind == Kind::Audio).take(80) {
+        publisher.send(packet);
+        std::thread::sleep(Duration::from_millis(45));
+    }
+    assert!(start.elapsed() > Duration::from_secs(3));
+    let mut player = Http::connect(http);
+    player.ask("/live/s.flv", "");
+    assert_eq!(player.chunk().unwrap()[..5], *b"FLV\x01\x04");
+}
+
+#[test]
+fn players_stay_when_another_publisher_takes_over() {
+    let (server, http) = server(&format!("{REMUX} publish {{ takeover on; }} min_latency on;"));
+    let packets = demo();
+    let media: Vec<_> = packets.iter().filter(|p| p.kind != Kind::Data && !p.header).collect();
+    let mut first = publisher(&server, "s");
+    let mut players = ["flv", "ts"].map(|format| {
+        let mut player = Http::connect(http);
+        assert_eq!(player.ask(&format!("/live/s.{format}"), "").status, 200);
+        player
+    });
+    media.iter().take(100).for_each(|packet| first.send(packet));
+    players.iter_mut().for_each(|player| drop(player.chunks(10_000)));
+    let mut second = publisher(&server, "s");
+    assert!(first.is_closed_within(SOON));
+    for packet in media.iter().take(300) {
+        second.send(packet);
+    }
+    // More than was sent before.
+    players.iter_mut().for_each(|player| drop(player.chunks(60_000)));
 }

@@ -131,6 +131,19 @@ fn the_level_decides_what_is_logged() {
     let line = quiet.line("client disconnect peer");
     assert_eq!(parts(&line).map(|p| p.0), Some("warn"));
     assert_eq!(quiet.count("[trace]"), 0);
+    assert_eq!((server.count("[debug]"), server.count("[verb]")), (0, 0));
+    let port = free_port();
+    let all = Server::with_file(
+        port,
+        &format!(
+            "listen 127.0.0.1:{port}; daemon off; srs_log_tank console; srs_log_level verbose;\n\
+             vhost __defaultVhost__ {{ }}\n"
+        ),
+    );
+    let _player = Peer::play(&all, "s");
+    assert!(all.line("client buffers").contains("[debug]"));
+    Peer::publish(&all, "s").send_bytes(Kind::Audio, 0, b"\x2fsound");
+    assert!(all.line("Audio dts=0, 6B").contains("[verb]"));
 }
 
 #[test]

@@ -131,6 +131,8 @@ fn the_first_screen_says_where_to_publish_and_where_to_watch() {
     }
 }
 
+const DEMO: &[&str] = if cfg!(feature = "demo") { &["--demo"] } else { &[] };
+
 /// Publishes and plays, and ends the server.
 fn work(mut server: Server) -> TempDir {
     let mut player = Peer::play(&server, "s");
@@ -146,7 +148,7 @@ fn work(mut server: Server) -> TempDir {
 
 #[test]
 fn without_a_configuration_file_nothing_is_written() {
-    let dir = work(Server::without_file(&["--demo"]));
+    let dir = work(Server::without_file(DEMO));
     assert_eq!(dir.listing(), Vec::<std::path::PathBuf>::new());
 }
 
@@ -216,7 +218,8 @@ impl Traced {
         // -D: the server is the child, strace its grandchild, so that signals reach the server.
         let mut command = Command::new(strace);
         command.args(["-D", "-f", "-e", "trace=%file", "-o"]).arg(traces.join("trace"));
-        command.args([RUNNEL, "-p", &port.to_string(), "--http-port", &http.to_string(), "--demo"]);
+        let (rtmp, http) = (port.to_string(), http.to_string());
+        command.args([RUNNEL, "-p", &rtmp, "--http-port", &http]).args(DEMO);
         Some(Self { server: Server::spawn(&mut command, port, dir), traces })
     }
 
@@ -381,4 +384,12 @@ fn a_directive_of_a_part_that_is_missing_warns_once() {
     let (status, said) =
         check(&format!("{GOOD}vhost b {{\n{name} x {{ no_such_thing on; }}\n}}\n"));
     assert_eq!(status, Some(255), "{said}");
+}
+
+#[cfg(not(feature = "demo"))]
+#[test]
+fn a_test_picture_that_is_not_in_the_image_is_asked_for_in_vain() {
+    let out = runnel(&["--demo"]);
+    assert_eq!(out.status.code(), Some(255));
+    assert!(text(&out.stderr).contains("--demo: not in this image"));
 }

@@ -57,7 +57,8 @@ export class Player {
         rest = rest.slice(at);
         for (const track of Object.values(this.tracks)) track.flush();
       }
-      this.note('the stream has ended');
+      this.ended = true;
+      this.note('the stream has ended; it is played again when it is back');
     } catch (e) {
       if (!this.closed) this.note(`cannot play: ${e.message}`);
     }

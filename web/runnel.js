@@ -101,6 +101,8 @@ function show({ rtmp: port, count, streams }) {
     $('streams').replaceChildren(...streams.map((s) => card(s, port).node));
   }
   streams.forEach((s, i) => { $('streams').children[i].querySelector('p').textContent = facts(s); });
+  const again = player?.ended && streams.find((s) => path(s) === current);
+  if (again) start(again);
   $('state').textContent = count ? `${count} live` : 'nothing is published yet';
   if (!$('publish').children.length) {
     $('publish').append(

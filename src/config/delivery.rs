@@ -160,12 +160,10 @@ section! {
         dvr_apply: Vec<String> = vec!["all".into()];
         /// Seconds of a recording that may be lost when the power fails, beside what one write takes.
         dvr_fsync: Seconds [0.1..=3600] = Seconds::from_millis(5_000);
-        /// Bytes (or K, M, G) that stay free on the disk: the oldest recordings are deleted for it,
-        /// then recording stops. 0 for none.
-        dvr_min_free: Size = Size(0) => "500M";
-        /// Bytes (or K, M, G) that the recordings of this vhost may take: the oldest are deleted.
-        /// 0 for any number.
-        dvr_max_bytes: Size = Size(0) => "20G";
+        /// Bytes, or K, M, G, kept free: old recordings go, then recording stops; 0 for none.
+        dvr_min_free: Size = Size(0);
+        /// Bytes, or K, M, G, of all recordings of this vhost: old ones go; 0 for any number.
+        dvr_max_bytes: Size = Size(0);
     }
 }
 

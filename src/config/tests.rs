@@ -33,6 +33,10 @@ const SAMPLES: &[(&str, &str)] = &[
     ("ram.hls", include_str!("../../conf/ram.hls.conf")),
     ("origin", include_str!("../../conf/origin.conf")),
     ("srs", include_str!("../../conf/srs.conf")),
+    ("dvr.session", include_str!("../../conf/dvr.session.conf")),
+    ("dvr.segment", include_str!("../../conf/dvr.segment.conf")),
+    ("dvr.path", include_str!("../../conf/dvr.path.conf")),
+    ("hds", include_str!("../../conf/hds.conf")),
     ("security.deny.publish", include_str!("../../conf/security.deny.publish.conf")),
 ];
 
@@ -356,7 +360,17 @@ fn every_sample_loads_without_a_warning() {
         assert!(loaded.config.vhost("anything").is_some(), "{name}");
         for notice in loaded.absent(&[]) {
             // Only what says where things would be, or what the file's purpose is.
-            let about = ["pid", "ff_log", "http_api", "http_server", "daemon", "stats", "hls"];
+            let about = [
+                "pid",
+                "ff_log",
+                "http_api",
+                "http_server",
+                "daemon",
+                "stats",
+                "hls",
+                "dvr",
+                "hds",
+            ];
             let stop = ["grace_", "disable_daemon_for_docker", "auto_reload_for_docker"];
             let about = [&about[..], &stop].concat();
             assert!(about.iter().any(|a| notice.text.starts_with(a)), "{name}: {notice}");
@@ -377,6 +391,10 @@ fn the_samples_do_what_they_are_for() {
     let realtime = sample("realtime").vhosts[0].clone();
     assert!(realtime.min_latency && realtime.tcp_nodelay && !realtime.play.gop_cache);
     assert_eq!(realtime.play.mw_latency, MergedWrite::Fixed(100));
+    let segment = sample("dvr.segment").vhosts[0].dvr.clone();
+    assert_eq!(segment.dvr_plan, DvrPlan::Segment);
+    assert_eq!((segment.dvr_max_bytes, segment.dvr_min_free), (Size(20 << 30), Size(16 << 20)));
+    assert!(sample("hds").vhosts[0].hds.enabled);
     let security = sample("security.deny.publish").vhosts[0].security.clone();
     let ip = "127.0.0.1".parse().unwrap();
     assert_eq!(security.check(Role::Publish, ip), Verdict::Denied);
@@ -465,5 +483,28 @@ fn a_damaged_file_is_an_error_or_loads_but_never_panics() {
         if let Ok(loaded) = load(&text) {
             let _ = loaded.absent(&[]);
         }
+    }
+}
+
+#[test]
+fn bytes_may_have_a_unit() {
+    for (word, bytes) in [
+        ("0", 0),
+        ("1", 1),
+        ("3k", 3 << 10),
+        ("500M", 500 << 20),
+        ("20G", 20 << 30),
+        ("16777215T", 16_777_215 << 40),
+    ] {
+        let dvr = vhost(&format!("dvr {{ dvr_max_bytes {word}; }}")).dvr;
+        assert_eq!(dvr.dvr_max_bytes, Size(bytes), "{word}");
+        let text = dvr.dvr_max_bytes.to_string();
+        let again = vhost(&format!("dvr {{ dvr_max_bytes {text}; }}")).dvr;
+        assert_eq!(again, dvr, "{text}");
+    }
+    for word in ["G", "-1", "1.5G", "1GB", "16777216T", "99999999999999999999", "1 000"] {
+        let text = format!("listen 1; vhost v {{ dvr {{ dvr_min_free \"{word}\"; }} }}");
+        let error = load(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("is not a number of bytes"), "{word}: {error}");
     }
 }

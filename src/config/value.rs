@@ -62,7 +62,7 @@ impl fmt::Display for Size {
 /// How long a player's packets are collected for one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergedWrite {
-    /// As long as the number of players makes worth it.
+    /// As long as the load of the server makes worth it.
     Auto,
     /// Always so many milliseconds.
     Fixed(u32),

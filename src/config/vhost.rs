@@ -16,7 +16,7 @@ section! {
         enabled: bool = true;
         /// Bytes of an RTMP chunk that is sent; unset, that of the whole server.
         chunk_size: u32 [128..=65536] = 0 => "60000";
-        /// Whether delay counts more than the number of players.
+        /// Whether packets go out as they come: mw_latency and mr do not count then.
         min_latency: bool = false;
         /// Whether small packets are sent at once (TCP_NODELAY).
         tcp_nodelay: bool = false;
@@ -72,7 +72,7 @@ section! {
         atc: bool = false;
         /// Whether the metadata bravo_atc turns atc on.
         atc_auto: bool = true;
-        /// How long packets are collected for one write; auto follows the number of players.
+        /// How long packets are collected for one write; auto follows the load of the server.
         mw_latency: MergedWrite = MergedWrite::Fixed(350);
         /// Whether a new player starts with the last key frame at once.
         gop_cache: bool = true;
@@ -108,7 +108,7 @@ section! {
         firstpkt_timeout: Millis = Millis::new(20_000);
         /// How long a publisher may then be silent.
         normal_timeout: Millis = Millis::new(5_000);
-        /// Whether the picture size is read from the H.264 sequence header.
+        /// Whether a broken sequence header ends the stream; else the log has a warning.
         parse_sps: bool = true;
         /// Whether a new publisher of a live stream takes its place; else the new one is refused.
         takeover: bool = false;

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "_ts")]
 pub mod adts;
+#[cfg(feature = "hds")]
+pub mod f4;
 pub mod flv;
 #[cfg(feature = "hls")]
 pub mod m3u8;

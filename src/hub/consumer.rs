@@ -2,7 +2,7 @@
 
 use super::images::Images;
 use super::ring::Seq;
-use super::source::{Source, State};
+use super::source::{Source, Stalled, State};
 use crate::limits::KEY_WAIT_MS;
 use crate::media::time::{Jitter, difference};
 use crate::media::{Kind, Packet};
@@ -334,10 +334,11 @@ impl Consumer {
         images: &mut Images,
         write: impl FnOnce(&[u8]) -> Result<usize, E>,
     ) -> Result<Sent, E> {
-        let Some(at) = state.stalled.iter().position(|(cursor, _)| *cursor == self.cursor) else {
+        let mine = |stalled: &Stalled| stalled.cursor == self.cursor;
+        let Some(at) = state.stalled.iter().position(mine) else {
             return Ok(Sent::Lost);
         };
-        let (_, packet) = &state.stalled[at];
+        let packet = &state.stalled[at].packet;
         let next = self.next;
         let wide = self.is_wide(Some(packet), framing);
         let image = images.own(std::iter::once(packet), framing, wide);

@@ -1,11 +1,9 @@
 //! The address of a live stream.
 
+use crate::config::DEFAULT_VHOST;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
-
-/// The vhost that stands for all names without a block of their own.
-const DEFAULT_VHOST: &str = "__defaultVhost__";
 
 /// `vhost/app/stream`. Cheap to clone. Prints as the stream url: `/app/stream` in the default
 /// vhost.

@@ -115,6 +115,8 @@ struct Inner {
     sources: RefCell<HashMap<StreamKey, Rc<Source>>>,
     next_source: Cell<u32>,
     auto_merge: Cell<u32>,
+    /// Bytes kept for players that stopped reading in the middle of a packet.
+    stalled: Rc<Cell<usize>>,
 }
 
 impl Hub {
@@ -184,7 +186,8 @@ impl Hub {
         }
         let id = self.inner.next_source.get();
         self.inner.next_source.set(id.wrapping_add(1));
-        let source = Rc::new(Source::new(key.clone(), id, settings, Rc::downgrade(&self.inner)));
+        let (owner, stalled) = (Rc::downgrade(&self.inner), self.inner.stalled.clone());
+        let source = Rc::new(Source::new(key.clone(), id, settings, owner, stalled));
         sources.insert(key.clone(), source.clone());
         Ok(source)
     }

@@ -6,7 +6,7 @@ use crate::limits::{MERGE_BYTES, STALLED_BYTES};
 use crate::media::mix::Mix;
 use crate::media::{Kind, Packet, classify};
 use bytes::Bytes;
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
@@ -97,8 +97,10 @@ pub(super) struct State {
     /// Players may send up to here; moves when the publisher flushes.
     pub(super) visible: Seq,
     pub(super) cursors: Vec<Cursor>,
-    /// Half-sent packets that left the ring, by cursor.
-    pub(super) stalled: Vec<(usize, Packet)>,
+    /// Half-sent packets that left the ring.
+    pub(super) stalled: Vec<Stalled>,
+    /// Bytes of those of all streams.
+    stalled_bytes: Rc<Cell<usize>>,
     pub(super) settings: Settings,
     players: usize,
     publisher: Option<u32>,
@@ -120,14 +122,37 @@ pub(super) struct Cursor {
     taken: bool,
 }
 
+/// What a player needs to send a packet that it has begun to its end.
+#[derive(Debug)]
+pub(super) struct Stalled {
+    pub(super) cursor: usize,
+    /// A copy.
+    pub(super) packet: Packet,
+    all: Rc<Cell<usize>>,
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        self.all.set(self.all.get().saturating_sub(self.packet.payload.len()));
+    }
+}
+
 impl Source {
-    pub(super) fn new(key: StreamKey, id: u32, settings: Settings, owner: Owner) -> Self {
+    /// `stalled` counts the bytes of stalled packets of all streams.
+    pub(super) fn new(
+        key: StreamKey,
+        id: u32,
+        settings: Settings,
+        owner: Owner,
+        stalled: Rc<Cell<usize>>,
+    ) -> Self {
         let state = State {
             ring: Ring::new(Bounds::default()),
             headers: Headers::default(),
             visible: 0,
             cursors: Vec::new(),
             stalled: Vec::new(),
+            stalled_bytes: stalled,
             settings,
             players: 0,
             publisher: None,
@@ -245,7 +270,11 @@ impl Source {
             && state.publisher.is_none()
             && let Some(owner) = self.owner.upgrade()
         {
-            owner.sources.borrow_mut().remove(&self.key);
+            let mut sources = owner.sources.borrow_mut();
+            // There may be another one by now: a publisher that was taken over leaves late.
+            if sources.get(&self.key).is_some_and(|source| std::ptr::eq(&**source, self)) {
+                sources.remove(&self.key);
+            }
         }
     }
 
@@ -286,7 +315,7 @@ impl State {
         while self.cursors.last().is_some_and(|c| !c.taken) {
             self.cursors.pop();
         }
-        self.stalled.retain(|(c, _)| *c != cursor);
+        self.stalled.retain(|stalled| stalled.cursor != cursor);
         self.release();
     }
 
@@ -318,10 +347,13 @@ impl State {
                 if !cursor.half || cursor.next != Some(evicted.seq) {
                     continue;
                 }
-                let held: usize = self.stalled.iter().map(|(_, p)| p.payload.len()).sum();
-                if held + evicted.packet.payload.len() <= STALLED_BYTES {
+                let bytes = self.stalled_bytes.get() + evicted.packet.payload.len();
+                if bytes <= STALLED_BYTES {
+                    self.stalled_bytes.set(bytes);
                     let payload = Bytes::copy_from_slice(&evicted.packet.payload);
-                    self.stalled.push((i, Packet { payload, ..evicted.packet.clone() }));
+                    let packet = Packet { payload, ..evicted.packet.clone() };
+                    let all = self.stalled_bytes.clone();
+                    self.stalled.push(Stalled { cursor: i, packet, all });
                 }
             }
         }

@@ -296,14 +296,16 @@ fn copies_for_stalled_players_are_bounded() {
         publish(&mut publisher, [video(INTER, 10 + i, RING_BYTES / 100)]);
     }
     let held = |publisher: &Publisher| -> usize {
-        publisher.source().peek().stalled.iter().map(|(_, p)| p.payload.len()).sum()
+        publisher.source().peek().stalled.iter().map(|s| s.packet.payload.len()).sum()
     };
     assert_eq!(held(&publisher), STALLED_BYTES, "four fit to the byte");
+    assert_eq!(hub.inner.stalled.get(), STALLED_BYTES, "all streams together");
     let sent: Vec<_> = players.iter_mut().map(|player| player.send(100)).collect();
     let lost = sent.iter().filter(|sent| **sent == Sent::Lost).count();
     assert_eq!(lost, 1, "the fifth is dropped: {sent:?}");
     drop(players);
     assert_eq!(held(&publisher), 0, "who leaves takes its copy along");
+    assert_eq!(hub.inner.stalled.get(), 0);
 }
 
 #[test]
@@ -460,6 +462,19 @@ fn a_stream_that_is_taken_over_hears_nothing_more_of_the_old_publisher() {
     assert_eq!(new.source().publisher(), Some(2), "the old one takes nothing along");
     publish(&mut new, [video(INTER, 47, 50)]);
     assert_eq!(player.seen(), [(KEY, 0), (KEY, 7), (INTER, 47)]);
+}
+
+#[test]
+fn a_publisher_that_leaves_late_takes_no_other_stream_along() {
+    let hub = hub();
+    let old = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    let new = hub.publish(&key("s"), every_packet(), 2, true).unwrap();
+    drop(new);
+    let next = hub.publish(&key("s"), every_packet(), 3, false).unwrap();
+    drop(old);
+    assert_eq!(hub.find(&key("s")).and_then(|source| source.publisher()), Some(3));
+    drop(next);
+    assert!(hub.find(&key("s")).is_none());
 }
 
 #[test]

@@ -201,10 +201,13 @@ impl File {
             let file = open.file()?;
             file.sync_data()?;
             let number = file.metadata()?.ino();
-            match fs::metadata(&open.path)?.ino() {
-                named if named == number => Ok(()),
-                _ => Err(io::Error::other("somebody put another file in its place")),
+            if fs::metadata(&open.path)?.ino() != number {
+                return Err(io::Error::other("somebody put another file in its place"));
             }
+            if !std::mem::replace(&mut open.named, true) {
+                sync_directory(&open.path)?;
+            }
+            Ok(())
         });
     }
 
@@ -458,6 +461,8 @@ struct FileState {
 struct Open {
     path: PathBuf,
     file: Option<fs::File>,
+    /// The name is on the medium too.
+    named: bool,
 }
 
 impl Open {

@@ -2,7 +2,7 @@
 //! stalls holds up no stream; they are read in pieces, a bounded number of which is in memory.
 
 use crate::limits::{FILE_PIECE, FILE_PIECES, FILES_OPEN};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 use smol::channel::{Receiver, Sender, bounded};
 use std::cell::{Cell, RefCell};
@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -176,18 +176,18 @@ fn open_beneath(root: &Path, path: &str) -> io::Result<Option<(File, u64, u64)>>
         Err(Errno::NOSYS | Errno::PERM) => walk(&root, path, flags)?,
         result => result?,
     };
-    let stat = fstat(&file)?;
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    match kind {
-        FileType::Directory => Ok(None),
-        FileType::RegularFile => {
-            let size = u64::try_from(stat.st_size).unwrap_or_default();
-            // Its type differs between machines; before 1970 is 1970.
-            let modified = u64::try_from(stat.st_mtime).unwrap_or_default();
-            Ok(Some((file.into(), size, modified)))
-        }
-        _ => Err(io::ErrorKind::NotFound.into()),
+    // By std: rustix's fstat reads wild memory on 32-bit MIPS (1.1.6, libc back end).
+    let file = File::from(file);
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Ok(None);
     }
+    if !metadata.is_file() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // Before 1970 is 1970.
+    let modified = u64::try_from(metadata.mtime()).unwrap_or_default();
+    Ok(Some((file, metadata.len(), modified)))
 }
 
 /// Opens `path` part by part, following no symbolic link.

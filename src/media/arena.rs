@@ -4,6 +4,7 @@
 //! A message is cut from the end of the current block; the block is used again when no packet cut
 //! from it is left. Nothing is allocated per packet, and payloads are contiguous.
 
+use crate::limits::MEDIA_KEPT;
 use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,9 +14,6 @@ const SIZES: [usize; 4] = [8 << 10, 32 << 10, 128 << 10, 512 << 10];
 /// A block is this fraction of what the stream held last, so that a block that is still pinned by
 /// its last packet wastes little.
 const BLOCKS_A_STREAM: usize = 8;
-/// Free bytes that the pool keeps for the next stream that needs a block; more go back to the
-/// allocator, so that the process gets small again.
-const KEPT: usize = 2 << 20;
 
 /// Why there is no room for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +87,7 @@ impl Pool {
         self.used.set(self.used.get().saturating_sub(size));
         let kept = self.kept.get() + size;
         if let Some(class) = SIZES.iter().position(|&s| s == size)
-            && kept <= KEPT
+            && kept <= MEDIA_KEPT
         {
             self.kept.set(kept);
             self.free.borrow_mut()[class].push(block);
@@ -283,7 +281,7 @@ mod tests {
             let free: usize =
                 pool.free.borrow().iter().flatten().map(|block| block.capacity()).sum();
             assert_eq!(free, pool.kept.get());
-            assert!(free <= KEPT && pool.used() == 0, "{free}");
+            assert!(free <= MEDIA_KEPT && pool.used() == 0, "{free}");
         }
     }
 

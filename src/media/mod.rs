@@ -47,6 +47,8 @@ pub struct Packet {
     pub header: bool,
 }
 
+const _: () = assert!(size_of::<Packet>() <= crate::limits::PACKET_BYTES);
+
 impl Packet {
     /// A packet of `payload` at `dts`; the two flags are read from the payload's first bytes.
     pub fn new(kind: Kind, dts: u32, payload: Bytes) -> Self {

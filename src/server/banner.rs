@@ -95,7 +95,7 @@ pub fn limits(config: &Config) -> String {
         ("ring_packets", limits::RING_PACKETS, "packets a stream; the oldest leaves"),
         ("message_max", limits::MESSAGE_MAX, "bytes a message; a longer one ends the publisher"),
         ("header_max", limits::HEADER_MAX, "bytes of metadata, and of a sequence header"),
-        ("stalled_bytes", limits::STALLED_BYTES, "bytes a stream kept for stalled players"),
+        ("stalled_bytes", limits::STALLED_BYTES, "bytes kept for stalled players, all streams"),
         ("sndbuf", limits::SNDBUF, "bytes of kernel buffer a player, doubled by the kernel"),
         ("read_buf", limits::READ_BUF, "bytes of the one buffer that all is read through"),
         ("image_bytes", limits::IMAGE_BYTES, "bytes of a merged write; one message may be longer"),
@@ -121,6 +121,7 @@ pub fn limits(config: &Config) -> String {
         ("conf_bytes", limits::CONF_BYTES, "bytes of a configuration file"),
         ("conf_depth", limits::CONF_DEPTH, "blocks inside one another in it"),
         ("log_line", limits::LOG_LINE, "bytes of a log line; the rest is cut"),
+        ("disk_queue", limits::DISK_QUEUE, "bytes that wait for the disk; more is not recorded"),
         ("log_queue", limits::LOG_QUEUE, "bytes of log lines that wait; more are dropped"),
     ];
     let mut text = version();
@@ -133,7 +134,7 @@ pub fn limits(config: &Config) -> String {
         text,
         "worst case       {:>12}  bytes in all, kernel socket buffers not counted ({} of them)",
         limits::worst_case(clients),
-        megabytes(2 * limits::SNDBUF * clients)
+        megabytes((2 * limits::SNDBUF).saturating_mul(clients))
     );
     text
 }

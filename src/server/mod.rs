@@ -80,6 +80,9 @@ fn read(path: &Path) -> Result<Config, StartError> {
 
 /// Serves until a signal ends the process.
 pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
+    if options.demo && !FEATURES.contains(&"demo") {
+        return Err(StartError::new(1023, "--demo: not in this image (cargo feature demo)"));
+    }
     if !matches!(config.work_dir.as_str(), "" | "./") {
         files::change_directory(Path::new(&config.work_dir))
             .map_err(|e| StartError::new(1023, format!("work_dir {}: {e}", config.work_dir)))?;

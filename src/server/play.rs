@@ -54,6 +54,10 @@ pub(super) async fn serve(
                 ControlFlow::Continue(())
             }
             Event::CloseStream => ControlFlow::Break(()),
+            Event::BufferLength(ms) => {
+                log::debug!("client buffers {ms} ms");
+                ControlFlow::Continue(())
+            }
             Event::Note(note) => {
                 log::warn!("{note}");
                 ControlFlow::Continue(())

@@ -184,6 +184,9 @@ impl<'a> Ingest<'a> {
 
     fn take(&mut self, packet: Packet, now: u64) -> Result<(), Refusal> {
         self.packets += 1;
+        let Packet { kind, dts, key, header, .. } = packet;
+        let len = packet.payload.len();
+        log::trace!("{kind:?} dts={dts}, {len}B, key={key}, header={header}");
         let taken = if packet.kind == Kind::Data {
             self.take_metadata(&packet, now)
         } else {

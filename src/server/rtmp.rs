@@ -145,6 +145,10 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                 log::warn!("{note}");
                 continue;
             }
+            (Event::BufferLength(ms), _) => {
+                log::debug!("client buffers {ms} ms");
+                continue;
+            }
             _ => continue,
         };
         if !matches!(outcome, Outcome::Again) {

@@ -4,10 +4,13 @@
 pub mod demo;
 #[cfg(feature = "dvr")]
 pub mod dvr;
+#[cfg(feature = "hds")]
+pub mod hds;
 #[cfg(feature = "hls")]
 pub mod hls;
 #[cfg(feature = "_http")]
 pub mod http;
+#[cfg(any(feature = "dvr", feature = "hds", feature = "hls"))]
 pub mod path;
 #[cfg(feature = "remux")]
 pub mod remux;
@@ -87,6 +90,8 @@ pub static SERVICES: &[Service] = &[
     hls::SERVICE,
     #[cfg(feature = "dvr")]
     dvr::SERVICE,
+    #[cfg(feature = "hds")]
+    hds::SERVICE,
     #[cfg(feature = "_http")]
     http::SERVICE,
     #[cfg(feature = "remux")]
@@ -116,6 +121,8 @@ pub const FEATURES: &[&str] = &[
     "hls",
     #[cfg(feature = "dvr")]
     "dvr",
+    #[cfg(feature = "hds")]
+    "hds",
     #[cfg(feature = "remux")]
     "remux",
     #[cfg(feature = "static-files")]

@@ -134,7 +134,10 @@ impl Http {
 
     fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
-        self.input.read_until(b'\n', &mut line).unwrap();
+        match self.input.read_until(b'\n', &mut line) {
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return None,
+            read => drop(read.unwrap()),
+        }
         let line = line.strip_suffix(b"\r\n")?;
         Some(String::from_utf8(line.to_vec()).unwrap())
     }

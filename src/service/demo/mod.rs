@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::config::DEFAULT_VHOST;
 use crate::context::{Context, settings};
 use crate::format::flv::Tag;
 use crate::hub::StreamKey;
@@ -30,8 +31,8 @@ pub const STREAM: &str = "demo";
 /// Runs until the process ends.
 async fn publish(cx: Rc<Context>) {
     let config = cx.config();
-    let Some(vhost) = config.vhost("__defaultVhost__") else {
-        ::log::error!("the test stream needs a vhost __defaultVhost__");
+    let Some(vhost) = config.vhost(DEFAULT_VHOST) else {
+        ::log::error!("the test stream needs a vhost {DEFAULT_VHOST}");
         return;
     };
     let key = StreamKey::new(&vhost.name, "live", STREAM);

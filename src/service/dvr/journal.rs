@@ -2,7 +2,7 @@
 //! after a power loss: also on another board that the card is put into.
 
 use super::repair::{Repair, Repaired};
-use crate::io::disk::{Disk, Reply};
+use crate::io::disk::Disk;
 use crate::io::durable;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
@@ -161,7 +161,7 @@ impl Journal {
         let entries: Vec<&Entry> = entries.iter().flat_map(|list| list.iter()).collect();
         let bytes = durable::encode(&entries).map(|bytes| (bytes, entries.is_empty()));
         // The answer is in the log.
-        let _: Reply<()> = self.disk.ask(move || {
+        drop(self.disk.ask(move || {
             let saved = bytes.and_then(|(bytes, empty)| match empty {
                 true => {
                     durable::clear(&path);
@@ -175,7 +175,7 @@ impl Journal {
                     path.display()
                 );
             }
-        });
+        }));
     }
 
     fn file(&self) -> PathBuf {

@@ -179,7 +179,7 @@ impl Recorder {
     /// Whether the file ends before `packet`.
     fn is_over(&self, recording: &Recording, packet: &Packet) -> bool {
         self.dvr.dvr_plan == DvrPlan::Segment
-            && u128::from(recording.duration()) >= self.dvr.dvr_duration.0.as_millis()
+            && u128::from(recording.duration_to(packet)) >= self.dvr.dvr_duration.0.as_millis()
             && (packet.key || !self.dvr.dvr_wait_keyframe || !recording.has_video())
     }
 

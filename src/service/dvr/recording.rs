@@ -101,6 +101,8 @@ pub(super) struct Recording {
     /// What is added to times, when the file was there.
     base: u32,
     last: Option<u32>,
+    /// The last time as the stream has it.
+    last_in: Option<u32>,
     video: bool,
     /// Video waits for a key frame.
     wait: bool,
@@ -134,8 +136,12 @@ impl Recording {
             since: now,
             stuck: None,
             jitter: Jitter::new(algorithm),
-            base: last.filter(|_| algorithm != Algorithm::Off).unwrap_or(0),
+            base: match last {
+                Some(last) if algorithm != Algorithm::Off => last.wrapping_add(FRAME_MS),
+                _ => 0,
+            },
             last,
+            last_in: None,
             video: headers.video.is_some(),
             wait: dvr.dvr_wait_keyframe,
             wait_keyframe: dvr.dvr_wait_keyframe,
@@ -167,6 +173,7 @@ impl Recording {
     pub(super) fn push(&mut self, packet: &Packet, now: u64) {
         // Also for what is left out: what is missing takes its time.
         let dts = self.base.wrapping_add(self.jitter.correct(packet.kind, packet.dts));
+        self.last_in = Some(packet.dts);
         self.video |= packet.kind == Kind::Video;
         if !self.unstick() {
             return;
@@ -199,9 +206,10 @@ impl Recording {
         }
     }
 
-    /// Milliseconds recorded since it began here.
-    pub(super) const fn duration(&self) -> u64 {
-        self.summary.duration.saturating_sub(self.entry.duration)
+    /// Milliseconds from where it began here to `packet`, if that were the next one.
+    pub(super) fn duration_to(&self, packet: &Packet) -> u64 {
+        let step = self.last_in.map_or(0, |last| elapsed(last, packet.dts)).min(STEP_MS);
+        self.summary.duration.saturating_sub(self.entry.duration) + step
     }
 
     /// Whether there is video.
@@ -325,6 +333,10 @@ fn milliseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// From the last frame of a file to the first one that is appended.
+const FRAME_MS: u32 = 40;
+/// A longer step is a jump of the stream's times.
+const STEP_MS: u64 = 250;
 /// A slow stream is written once in so many milliseconds.
 const BATCH_MS: u64 = 1000;
 /// Duration and index of a file that has its name already are brought up to date.

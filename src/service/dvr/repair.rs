@@ -180,18 +180,27 @@ pub(super) fn note(index: &mut Index, at: u64, dts: u32, key: bool, header: bool
     }
 }
 
-/// The time of the last tag of an FLV file, when its end is whole.
+/// The latest time of the last tags of an FLV file, when its end is whole. Sound and picture come
+/// in any order.
 pub(super) fn last_time(file: &Existing) -> io::Result<Option<u32>> {
-    let mut size = [0; 4];
-    let Some(end) = file.len().checked_sub(4) else { return Ok(None) };
-    file.read_at(end, &mut size)?;
-    let Some(start) = end.checked_sub(u64::from(u32::from_be_bytes(size))) else {
-        return Ok(None);
-    };
-    let mut head = [0; TAG_HEADER];
-    file.read_at(start, &mut head)?;
-    let tag = parse(&head).filter(|(_, _, len)| start + (len + TAG_HEADER) as u64 == end);
-    Ok(tag.map(|(_, dts, _)| dts))
+    let mut latest = None;
+    let mut end = file.len();
+    for _ in 0..LAST_TAGS {
+        let mut size = [0; 4];
+        let Some(at) = end.checked_sub(4) else { break };
+        file.read_at(at, &mut size)?;
+        let Some(start) = at.checked_sub(u64::from(u32::from_be_bytes(size))) else { break };
+        let mut head = [0; TAG_HEADER];
+        file.read_at(start, &mut head)?;
+        match parse(&head) {
+            Some((_, dts, len)) if start + (len + TAG_HEADER) as u64 == at => {
+                latest = latest.max(Some(dts));
+            }
+            _ => break,
+        }
+        end = start;
+    }
+    Ok(latest)
 }
 
 type Head = [u8; TAG_HEADER];
@@ -225,3 +234,5 @@ const AROUND: usize = TAG_HEADER + 4;
 const STEP: u64 = 8 << 20;
 const READ: usize = 128 * 1024;
 const SOUND_MS: u64 = 2000;
+/// Encoders send sound and picture no further apart.
+const LAST_TAGS: usize = 64;

@@ -9,6 +9,7 @@ use crate::proto::amf0::{Object, Reader, Value};
 use bytes::Bytes;
 use repair::Repair;
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,15 +31,19 @@ fn with<F: Future<Output = ()> + 'static>(dir: &Dir, dvr: &str, test: impl FnOnc
     let text = format!("listen 1; utc_time on; vhost v {{ dvr {{ enabled on; {dvr} }} }}");
     let config = config::load(text.as_bytes()).unwrap().config;
     let vhost = config.vhosts[0].clone();
-    run::run(|spawner| {
+    let outcome = run::run(|spawner| {
         let cx = Context::new(config, false, spawner);
         (SERVICE.start)(&cx);
         let done = Rc::new(RefCell::new(Vec::new()));
         let to = done.clone();
         cx.part::<Recordings>().on_file(move |file| to.borrow_mut().push(file.clone()));
-        test(Rig { cx, vhost, done })
-    })
-    .unwrap();
+        // A test that fails must not unwind through the executor.
+        let test = AssertUnwindSafe(test(Rig { cx, vhost, done }));
+        smol::future::FutureExt::catch_unwind(test)
+    });
+    if let Err(panic) = outcome.unwrap() {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 impl Rig {
@@ -118,17 +123,32 @@ fn read(path: &Path) -> (Object, Vec<Read>) {
         let tag = Tag::take(&mut input).unwrap();
         tags.push((tag.kind, tag.timestamp, tag.body.to_vec()));
     }
-    let mut reader = Reader::new(&tags[0].2);
-    assert_eq!(reader.string().unwrap().as_deref(), Some("onMetaData"));
-    let metadata = reader.value().unwrap().as_object().unwrap().clone();
+    let metadata = properties(&tags[0].2);
     assert_eq!(metadata.number("filesize"), Some(bytes.len() as f64));
     check_index(&metadata, &bytes);
     (metadata, tags)
 }
 
+/// The metadata without what only fills it.
+fn properties(body: &[u8]) -> Object {
+    let mut reader = Reader::new(body);
+    assert_eq!(reader.string().unwrap().as_deref(), Some("onMetaData"));
+    assert!(reader.enter().unwrap());
+    let mut metadata = Object::new();
+    while let Some(key) = reader.key().unwrap() {
+        let value = reader.skip().unwrap();
+        if key != b"spacer" {
+            let key = std::str::from_utf8(key).unwrap();
+            metadata.set(key, Reader::new(value).value().unwrap());
+        }
+    }
+    assert!(reader.is_empty());
+    metadata
+}
+
 /// Every entry of the index is where it says.
 fn check_index(metadata: &Object, bytes: &[u8]) {
-    let keyframes = metadata.object("keyframes").unwrap();
+    let Some(keyframes) = metadata.object("keyframes") else { return };
     let list = |name: &str| {
         let Some(Value::StrictArray(list)) = keyframes.value(name) else { panic!("no {name}") };
         list.iter().map(|value| value.as_number().unwrap()).collect::<Vec<_>>()
@@ -226,9 +246,9 @@ fn without_video_or_without_waiting_a_segment_ends_at_once() {
             sink.on_unpublish();
             rig.finished(2).await;
             let duration = rig.done.borrow()[0].duration;
-            assert!((1500..=1600).contains(&duration), "{duration}");
+            assert!((1400..=1500).contains(&duration), "{duration}");
             let (metadata, _) = read(&rig.done.borrow()[1].path);
-            assert!(metadata.object("keyframes").is_some());
+            assert_eq!(metadata.number("gaps"), Some(0.0));
         });
     }
 }
@@ -374,7 +394,7 @@ fn an_appended_file_cut_anywhere_keeps_what_it_had() {
     };
     let name = path.display().to_string();
     let entry = Entry { temp: name.clone(), path: name, from, duration };
-    for cut in from as usize..=whole.len() {
+    for cut in (from as usize..=whole.len()).step_by(3) {
         fs::write(&path, &whole[..cut]).unwrap();
         for _ in 0..2 {
             // Twice: power may fail again.

@@ -9,7 +9,7 @@ use crate::hub::pithy::Stage;
 use crate::hub::{Consumer, Refused, Settings, Source, StreamKey};
 use crate::io::link::End;
 use crate::io::player::Player;
-use crate::io::tcp;
+use crate::io::{clock, tcp};
 use crate::limits::SNDBUF;
 use crate::media::time::Algorithm;
 use crate::proto::framing::{Flv, Framing, Raw};
@@ -22,6 +22,9 @@ use std::task::Poll;
 
 /// An empty ID3v2.3 tag, which some players want in front of MP3.
 const ID3: &[u8] = b"ID3\x03\0\0\0\0\0\x0a\0\0\0\0\0\0\0\0\0\0";
+
+/// A stream that had only sound or only picture for so long stays so.
+const KNOWN_AFTER_MS: u64 = 3000;
 
 /// What is to be played.
 #[derive(Debug)]
@@ -79,11 +82,11 @@ async fn play(link: &mut Connection, cx: &Rc<Context>, wanted: &Wanted) -> Resul
         return Ok(());
     }
     let chunked = link.machine.is_chunked();
-    link.machine.body(match wanted.format {
-        Format::Flv => &flv::FILE_HEADER,
-        Format::Mp3 => ID3,
-        Format::Ts | Format::Aac => &[],
-    });
+    match wanted.format {
+        Format::Flv => link.machine.body(&file_header(consumer.source())),
+        Format::Mp3 => link.machine.body(ID3),
+        Format::Ts | Format::Aac => {}
+    }
     link.machine.ignore_input();
     if let Err(e) = tcp::set_send_buffer(link.socket(), SNDBUF) {
         log::warn!("socket options: {e}");
@@ -105,6 +108,21 @@ async fn play(link: &mut Connection, cx: &Rc<Context>, wanted: &Wanted) -> Resul
             send(link, cx, wanted, consumer, Raw { chunked }).await
         }
     }
+}
+
+/// The header of an FLV file. Some players wait for both sound and picture where it announces
+/// both, so that it tells what is known of a stream that has run for a while.
+fn file_header(source: &Source) -> [u8; 13] {
+    let mut header = flv::FILE_HEADER;
+    let (headers, now) = (source.headers(), clock::now());
+    let measured = source.measure(now);
+    let known = measured.since.is_some_and(|since| now.saturating_sub(since) > KNOWN_AFTER_MS);
+    let audio = headers.audio.is_some() || measured.audio.is_some();
+    let video = headers.video.is_some() || measured.video.is_some();
+    if known && audio != video {
+        header[4] = if audio { 4 } else { 1 };
+    }
+    header
 }
 
 /// A place in the stream or in another form of it, which is made if nobody had it yet. Fails with
