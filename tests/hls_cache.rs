@@ -110,7 +110,7 @@ fn configuration(dir: &Path, http: u16, cache: u16) -> String {
     for (documented, own) in [
         ("server 127.0.0.1:8080;", format!("server 127.0.0.1:{http};")),
         ("listen 80;", format!("listen 127.0.0.1:{cache};")),
-        ("/var/cache/nginx/hls ", format!("{}/cache ", dir.display())),
+        ("/var/lib/nginx/hls ", format!("{}/cache ", dir.display())),
     ] {
         assert!(text.contains(documented), "{documented}");
         text = text.replace(documented, &own);

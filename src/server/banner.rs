@@ -71,7 +71,8 @@ fn screen(
     let _ = writeln!(text, "  VLC     {app}/livestream");
     let _ = writeln!(text, "  ffplay  ffplay -fflags nobuffer {app}/livestream");
     if let Some(http) = http.filter(|_| options.config.is_none() && FEATURES.contains(&"remux")) {
-        let _ = writeln!(text, "  HTTP    {http}/live/livestream.flv   also .ts .aac .mp3");
+        let hls = if FEATURES.contains(&"hls") { ", .m3u8 (HLS)" } else { "" };
+        let _ = writeln!(text, "  HTTP    {http}/live/livestream.flv   also .ts .aac .mp3{hls}");
     }
     if options.demo {
         let _ = writeln!(text, "  demo    ffplay -fflags nobuffer {app}/demo");
