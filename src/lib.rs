@@ -16,7 +16,7 @@
 //! | [`media`] | what travels: [`Packet`](media::Packet), its memory ([`media::arena`]), its time |
 //! | [`config`] | the configuration language and every directive, declared once each |
 //! | [`codec`] | what sequence headers say: H.264, HEVC, AAC |
-//! | [`mod@format`] | containers: FLV |
+//! | [`mod@format`] | containers and manifests: FLV, MPEG-TS, M3U8, the boxes of HDS |
 //! | [`proto`] | protocols as machines without I/O: bytes in, events and bytes out |
 //! | [`hub`] | who gets which packet: sources, cursors, sinks, the registry of connections |
 //! | [`io`] | sockets, the reactor, timers, the log, signals: the only place that names them |
@@ -50,6 +50,13 @@
 //! * A new output that reads streams: a folder in [`service`], one line in
 //!   [`service::SERVICES`], a cargo feature. It gets packets as a [`hub::Sink`], or as a player
 //!   through [`io::player`] with a [`proto::framing::Framing`] of its own. The hub is not touched.
+//! * A form that costs something to make (TS, AAC, MP3) is made once a stream: a sink pushes into
+//!   a *derived* source ([`StreamKey::derived`](hub::StreamKey::derived)), and its players have
+//!   cursors there. The sink goes with the last of them.
+//! * What goes to a file goes through the disk thread ([`io::disk`]), which only takes what fits
+//!   its queue: a card that stalls holds up nobody.
+//! * A new HTTP path: the `routes` of a service; its handler gives a reply, a file, or takes the
+//!   connection over.
 //! * A new input: a machine in [`proto`], a task that pushes into a [`hub::Publisher`].
 //! * A new directive: one line in the `section!` it belongs to ([`config`]); `conf/full.conf` is
 //!   generated from it.
