@@ -150,7 +150,7 @@ pub const GATHERED_AUDIO: usize = 32 * 1024;
 pub const HLS_RAM: usize = MEDIA_POOL / 4;
 /// The same for the finished segments of one stream. The oldest one leaves, whatever hls_window
 /// says.
-pub const HLS_RAM_STREAM: usize = 2 * RING_BYTES;
+pub const HLS_RAM_STREAM: usize = if 2 * RING_BYTES < HLS_RAM { 2 * RING_BYTES } else { HLS_RAM };
 /// Bytes of one HLS segment in memory. It is closed before it has more, key frame or not.
 pub const HLS_SEGMENT: usize = RING_BYTES / 2;
 /// Bytes of an HLS segment that are gathered for one write, when it is not kept in memory.
