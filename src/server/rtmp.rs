@@ -269,3 +269,100 @@ fn open(
 fn expect(link: &Link<Server>, within: std::time::Duration, what: &'static str) {
     link.session().expect(clock::after(within), what);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::media::{Kind, Packet};
+    use crate::proto::rtmp::client::{self, Client, Role};
+    use core::net::{Ipv4Addr, SocketAddr};
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread;
+    use std::time::Duration;
+
+    /// Plays until the server says why it ends, or just ends; tells that and the bytes of media.
+    fn play(address: SocketAddr, reads: &Receiver<()>) -> (Option<client::Status>, usize) {
+        let role = Role::Play { stream: "s".into(), start: -2.0, buffer_ms: 100 };
+        let mut machine = Client::new(client::Config::new("rtmp://127.0.0.1/live", "live", role));
+        let mut socket = TcpStream::connect(address).unwrap();
+        let mut media = 0;
+        let mut input = [0; 4096];
+        loop {
+            while !machine.send_buf().is_empty() {
+                let sent = socket.write(machine.send_buf()).unwrap();
+                machine.send_done(sent);
+            }
+            let n = socket.read(&mut input).unwrap_or(0);
+            let mut rest = &input[..n];
+            loop {
+                match machine.receive(&mut rest).unwrap() {
+                    Some(client::Event::Refused(status)) => return (Some(*status), media),
+                    Some(client::Event::Packet(packet)) => media += packet.payload.len(),
+                    // From here on it reads when it may.
+                    Some(client::Event::Started) => reads.recv().unwrap(),
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+            if n == 0 {
+                return (None, media);
+            }
+        }
+    }
+
+    /// Ends a player that a key frame of `len` bytes was sent to, which it does not read before.
+    fn kicked(why: Kick, len: usize) -> (Option<client::Status>, usize) {
+        run::run(move |spawner| async move {
+            let text = b"listen 1; vhost __defaultVhost__ { min_latency on; }";
+            let cx = Context::new(config::load(text).unwrap().config, false, spawner);
+            let listener = tcp::listen(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+            let address =
+                SocketAddr::from((Ipv4Addr::LOCALHOST, listener.address().unwrap().port()));
+            let (read, reads) = channel();
+            let player = thread::spawn(move || play(address, &reads));
+            let (socket, peer) = listener.accept().await.unwrap();
+            cx.spawner.spawn(serve(socket, 100, peer, cx.clone()));
+            while cx.hub.sources().is_empty() {
+                run::sleep(Duration::from_millis(1)).await;
+            }
+            let source = cx.hub.sources().remove(0);
+            let settings = source.settings();
+            let mut publisher = cx.hub.publish(source.key(), settings, 101, false).unwrap();
+            let mut payload = vec![0x17, 1, 0, 0, 0];
+            payload.resize(len, 7);
+            publisher.push(Packet::new(Kind::Video, 0, payload.into()), clock::now()).unwrap();
+            publisher.flush();
+            run::sleep(Duration::from_millis(100)).await;
+            cx.sessions.kick_all(why);
+            run::sleep(Duration::from_millis(100)).await;
+            read.send(()).unwrap();
+            while !player.is_finished() {
+                run::sleep(Duration::from_millis(1)).await;
+            }
+            player.join().unwrap()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_player_that_is_ended_between_packets_is_told_why() {
+        for (why, text) in [
+            (Kick::Operator, "kicked by the operator"),
+            (Kick::Timeout("it was late"), "timeout, it was late"),
+        ] {
+            let (status, media) = kicked(why, 1000);
+            let status = status.expect("it is told");
+            assert_eq!((&*status.code, &*status.description), ("NetStream.Play.Failed", text));
+            assert_eq!((&*status.level, media), ("error", 1000));
+        }
+        assert_eq!(kicked(Kick::Shutdown, 1000), (None, 1000), "there is no time for more");
+    }
+
+    #[test]
+    fn a_player_that_is_ended_inside_a_packet_gets_nothing_that_is_out_of_step() {
+        assert_eq!(kicked(Kick::Operator, limits::MESSAGE_MAX), (None, 0));
+    }
+}
