@@ -34,7 +34,8 @@ pub const MESSAGE_MAX: usize = board::MESSAGE_MAX;
 /// header ends the publisher's connection.
 pub const HEADER_MAX: usize = 16 * 1024;
 /// Bytes kept, all streams together, for players that stopped reading in the middle of a message
-/// that has left the ring. A player for whose message there is no room is dropped.
+/// that has left the ring; those that stand in the same one share it. A player for whose message
+/// there is no room is dropped.
 pub const STALLED_BYTES: usize = board::STALLED_BYTES;
 /// `SO_SNDBUF` of a player's socket (the kernel doubles it): without it autotuning takes
 /// megabytes. When it is full the player lags in the ring.
@@ -149,7 +150,7 @@ pub const GATHERED_AUDIO: usize = 32 * 1024;
 pub const HLS_RAM: usize = MEDIA_POOL / 4;
 /// The same for the finished segments of one stream. The oldest one leaves, whatever hls_window
 /// says.
-pub const HLS_RAM_STREAM: usize = 2 * RING_BYTES;
+pub const HLS_RAM_STREAM: usize = if 2 * RING_BYTES < HLS_RAM { 2 * RING_BYTES } else { HLS_RAM };
 /// Bytes of one HLS segment in memory. It is closed before it has more, key frame or not.
 pub const HLS_SEGMENT: usize = RING_BYTES / 2;
 /// Bytes of an HLS segment that are gathered for one write, when it is not kept in memory.
@@ -179,6 +180,19 @@ pub const REPLAY_TIMEOUT: Duration = Duration::from_secs(1800);
 /// For files to be finished when the server stops. What is unfinished then is finished at the next
 /// start.
 pub const DISK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For the last bytes to reach a peer that is refused. Then it is cut off.
+pub const LINGER: Duration = Duration::from_secs(1);
+/// Bytes that a peer that is refused may still send. Then it is cut off.
+pub const LINGER_BYTES: usize = 256 * 1024;
+/// For connections to end when the server stops. Those that are left then are cut.
+pub const GRACE: Duration = Duration::from_millis(500);
+
+/// Packets that `mix_correct` holds back, a stream. After so many in a row of one kind the other,
+/// which fell silent, is not waited for. They stay within the stream's share of [`MEDIA_POOL`].
+pub const MIX_SILENT: usize = 64;
+/// The same for a kind that was never there. A stream without it begins so many packets late.
+pub const MIX_UNSEEN: usize = 10;
 
 /// A packet in a ring, its payload not counted.
 pub const PACKET_BYTES: usize = 40;

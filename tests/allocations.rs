@@ -262,8 +262,6 @@ fn twenty_stalled_players_among_a_hundred_stay_inside_the_sum_of_the_bounds() {
     let ring = RING_BYTES + 4 * MESSAGE_MAX + RING_PACKETS * 40;
     let bound = ring + STALLED_BYTES + 4 * IMAGE_BYTES + READ_BUF + 100 * 4096;
     assert!(peak > RING_BYTES && peak < bound, "{peak} bytes at most, {bound} are allowed");
-    let sent = stalled.iter_mut().map(|player| send(player, &mut images, 1000, 1));
-    let lost = sent.filter(|sent| *sent == Sent::Lost).count();
-    let room = STALLED_BYTES / 100_000;
-    assert_eq!(lost, 20_usize.saturating_sub(room), "as many go on as there is room for");
+    let mut sent = stalled.iter_mut().map(|player| send(player, &mut images, 1000, 1));
+    assert!(sent.all(|sent| sent != Sent::Lost), "one copy is enough for all of them");
 }

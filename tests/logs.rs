@@ -184,5 +184,70 @@ fn progress_is_logged_at_the_interval_of_the_configuration() {
     for mark in ["<- CPB time=", "-> PLA time="] {
         let line = server.line(mark);
         assert!(line.contains("okbps=") && line.contains("ikbps="), "{line}");
+        let minute = line.rsplit_once(", 1m=").and_then(|(_, rates)| rates.split_once('/'));
+        let (sent, received) = minute.unwrap_or_else(|| panic!("{line}"));
+        let flows = if mark.starts_with('<') { received } else { sent };
+        assert!(flows.parse::<u32>().unwrap() > 0, "{line}");
+        assert!(sent.parse::<u32>().is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn a_client_is_identified_with_its_parameters() {
+    let server = Server::start();
+    let _publisher = Peer::publish(&server, "s?token=1");
+    let _player = Peer::play(&server, "s?user=2");
+    let _other = Peer::play(&server, "s");
+    for (form, end) in [
+        ("fmle-publish", "stream_name=s, duration=-1.00, param=?token=1"),
+        ("Play", "stream_name=s, duration=-1.00, param=?user=2"),
+    ] {
+        let line = server.line(&format!("client identified, type={form}"));
+        assert!(line.ends_with(end), "{line}");
+    }
+    let line = server.line_number("client identified, type=Play", 2);
+    assert!(line.ends_with("stream_name=s, duration=-1.00"), "{line}");
+}
+
+#[test]
+fn what_is_dropped_is_told_once_at_the_level_of_details() {
+    let port = free_port();
+    let server = Server::with_file(
+        port,
+        &format!(
+            "listen 127.0.0.1:{port}; daemon off; srs_log_tank console; srs_log_level info;\n\
+             vhost __defaultVhost__ {{ }}\n"
+        ),
+    );
+    for verb in ["publish", "play"] {
+        let mut raw = common::raw::Raw::started(&server, verb, "s");
+        for _ in 0..3 {
+            raw.send(3, 77, 1, 0, b"?");
+            raw.send(3, 8, 1, 0, b"");
+        }
+        drop(raw);
+        server.line("client finished");
+    }
+    server.line_number("client finished", 2);
+    for text in ["ignore empty message", "drop unknown message, type=77"] {
+        assert!(server.line(text).contains("[debug]"));
+        assert_eq!(server.count(text), 2, "once a connection");
+    }
+}
+
+#[test]
+fn a_player_that_says_nonsense_hears_of_it() {
+    let server = Server::start();
+    let nonsense = b"\x02\0\x09s";
+    let mut raw = common::raw::Raw::connect(&server);
+    raw.send(3, common::raw::COMMAND, 0, 0, nonsense);
+    raw.answer("_error", 0.0);
+    for (verb, code) in [("play", "NetStream.Play.Failed"), ("publish", "NetStream.Publish.Failed")]
+    {
+        let mut raw = common::raw::Raw::started(&server, verb, "s");
+        raw.send(3, common::raw::COMMAND, 1, 0, nonsense);
+        let status = raw.status(code);
+        assert!(status.str("description").is_some_and(|text| text.contains("before byte")));
+        assert_eq!(raw.message(common::SOON), None, "it is closed");
     }
 }

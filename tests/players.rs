@@ -296,7 +296,13 @@ fn a_player_that_asks_for_a_duration_is_served_so_long() {
     for i in 0..100 {
         publisher.send(&sound(i * 40));
     }
-    server.line("ret=2019");
+    let stop = raw.status("NetStream.Play.Stop");
+    assert_eq!(stop.str("level"), Some("status"));
+    assert_eq!(stop.str("description"), Some("Stopped playing stream."));
+    let line = server.line("ret=2019");
+    assert!(line.contains("[trace]"), "{line}");
+    assert!(line.contains("the 2000 ms that were asked for are over. ret=2019"), "{line}");
+    assert_eq!(server.count("client refused"), 0);
     let mut rest = Vec::new();
     raw.socket.set_read_timeout(Some(SOON)).unwrap();
     assert!(raw.socket.read_to_end(&mut rest).is_ok(), "the server closes");

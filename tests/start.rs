@@ -4,6 +4,7 @@ mod common;
 
 use common::client::Peer;
 use common::{RUNNEL, SOON, Server, TempDir, free_port, tool};
+use runnel::limits;
 use runnel::media::Kind;
 use runnel::service::FEATURES;
 use rustix::process::Signal;
@@ -392,4 +393,39 @@ fn a_test_picture_that_is_not_in_the_image_is_asked_for_in_vain() {
     let out = runnel(&["--demo"]);
     assert_eq!(out.status.code(), Some(255));
     assert!(text(&out.stderr).contains("--demo: not in this image"));
+}
+
+#[test]
+fn limits_are_listed_with_the_timeouts() {
+    let out = Command::new(RUNNEL).arg("--limits").output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    for (name, value) in [
+        ("linger_bytes", limits::LINGER_BYTES.to_string()),
+        ("mix_silent", limits::MIX_SILENT.to_string()),
+        ("command timeout", limits::COMMAND_TIMEOUT.as_millis().to_string()),
+        ("grace timeout", limits::GRACE.as_millis().to_string()),
+        ("replay timeout", limits::REPLAY_TIMEOUT.as_millis().to_string()),
+        ("worst case", limits::worst_case(limits::clients(1000)).to_string()),
+    ] {
+        let line = text.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("{name} is not in\n{text}"));
+        assert!(line.contains(&format!(" {value} ")), "{line}");
+    }
+}
+
+#[test]
+fn the_start_says_where_the_ring_is_shorter_than_the_queue() {
+    let server = Server::with(
+        "vhost __defaultVhost__ { } vhost other { queue_length 10; } vhost off { enabled off; }",
+    );
+    for (vhost, seconds) in [("__defaultVhost__", 30), ("other", 10)] {
+        let line = server.line(&format!("vhost {vhost}: queue_length {seconds} s"));
+        let rates = format!(
+            "above {} kbit/s and more than ring_packets above {} packets/s",
+            limits::RING_BYTES * 8 / 1000 / seconds,
+            limits::RING_PACKETS / seconds
+        );
+        assert!(line.contains(&rates), "{line}: {rates}");
+    }
+    assert_eq!(server.count("the shorter counts"), 2);
 }

@@ -2,7 +2,8 @@
 
 use super::images::Images;
 use super::ring::Seq;
-use super::source::{Source, Stalled, State};
+use super::source::{Source, State};
+use super::stalled::Stalled;
 use crate::limits::KEY_WAIT_MS;
 use crate::media::time::{Jitter, difference};
 use crate::media::{Kind, Packet};
@@ -338,7 +339,7 @@ impl Consumer {
         let Some(at) = state.stalled.iter().position(mine) else {
             return Ok(Sent::Lost);
         };
-        let packet = &state.stalled[at].packet;
+        let packet = &state.stalled[at].copy.packet;
         let next = self.next;
         let wide = self.is_wide(Some(packet), framing);
         let image = images.own(std::iter::once(packet), framing, wide);

@@ -13,6 +13,7 @@ pub mod ring;
 pub mod session;
 mod sink;
 mod source;
+mod stalled;
 
 pub use consumer::{Consumer, Sent};
 pub use key::StreamKey;

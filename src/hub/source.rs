@@ -1,8 +1,9 @@
 //! A live stream and the right to send into it.
 
 use super::ring::{Bounds, Ring, Seq};
+use super::stalled::{Copied, Stalled};
 use super::{Merge, Owner, Settings, Sink, SinkError, StreamKey};
-use crate::limits::{MERGE_BYTES, STALLED_BYTES};
+use crate::limits::MERGE_BYTES;
 use crate::media::mix::Mix;
 use crate::media::{Kind, Packet, classify};
 use bytes::Bytes;
@@ -120,21 +121,6 @@ pub(super) struct Cursor {
     /// Whoever waits for more.
     pub(super) waker: Option<Waker>,
     taken: bool,
-}
-
-/// What a player needs to send a packet that it has begun to its end.
-#[derive(Debug)]
-pub(super) struct Stalled {
-    pub(super) cursor: usize,
-    /// A copy.
-    pub(super) packet: Packet,
-    all: Rc<Cell<usize>>,
-}
-
-impl Drop for Stalled {
-    fn drop(&mut self) {
-        self.all.set(self.all.get().saturating_sub(self.packet.payload.len()));
-    }
 }
 
 impl Source {
@@ -339,22 +325,20 @@ impl State {
         }
     }
 
-    /// Takes what the bounds do not allow to stay. A player that stands in the middle of such a
-    /// packet gets a copy of it, so that its connection can go on at the next whole one.
+    /// Takes what the bounds do not allow to stay. The players that stand in the middle of such a
+    /// packet get a copy of it, so that their connections can go on at the next whole one.
     fn evict(&mut self) {
         while let Some(evicted) = self.ring.evict(self.settings.queue_ms) {
+            let mut copy = None;
             for (i, cursor) in self.cursors.iter().enumerate() {
                 if !cursor.half || cursor.next != Some(evicted.seq) {
                     continue;
                 }
-                let bytes = self.stalled_bytes.get() + evicted.packet.payload.len();
-                if bytes <= STALLED_BYTES {
-                    self.stalled_bytes.set(bytes);
-                    let payload = Bytes::copy_from_slice(&evicted.packet.payload);
-                    let packet = Packet { payload, ..evicted.packet.clone() };
-                    let all = self.stalled_bytes.clone();
-                    self.stalled.push(Stalled { cursor: i, packet, all });
+                if copy.is_none() {
+                    copy = Copied::new(&evicted.packet, &self.stalled_bytes);
                 }
+                let Some(copy) = &copy else { break };
+                self.stalled.push(Stalled { cursor: i, copy: copy.clone() });
             }
         }
     }

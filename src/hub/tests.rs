@@ -282,29 +282,67 @@ fn a_half_sent_packet_that_left_the_ring_is_sent_to_its_end() {
     }
 }
 
-#[test]
-fn copies_for_stalled_players_are_bounded() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    let len = STALLED_BYTES / 4;
-    publish(&mut publisher, [video(KEY, 7, len)]);
-    let mut players: Vec<_> = (0..5).map(|_| Player::join(&hub, "s", every_packet())).collect();
+/// Players that stand in the first packet of a stream of `len` bytes.
+fn stand(hub: &Hub, publisher: &mut Publisher, stream: &str, len: usize, n: usize) -> Vec<Player> {
+    publish(publisher, [video(KEY, 7, len)]);
+    let mut players: Vec<_> = (0..n).map(|_| Player::join(hub, stream, every_packet())).collect();
     for player in &mut players {
         assert_eq!(player.send(100), Sent::Some { bytes: 100, packets: 0 });
     }
+    players
+}
+
+fn lap(publisher: &mut Publisher) {
     for i in 0..200 {
-        publish(&mut publisher, [video(INTER, 10 + i, RING_BYTES / 100)]);
+        publish(publisher, [video(INTER, 10 + i, RING_BYTES / 100)]);
     }
-    let held = |publisher: &Publisher| -> usize {
-        publisher.source().peek().stalled.iter().map(|s| s.packet.payload.len()).sum()
-    };
-    assert_eq!(held(&publisher), STALLED_BYTES, "four fit to the byte");
-    assert_eq!(hub.inner.stalled.get(), STALLED_BYTES, "all streams together");
+}
+
+#[test]
+fn copies_for_stalled_players_are_bounded() {
+    let hub = hub();
+    let len = STALLED_BYTES / 4;
+    let mut players = Vec::new();
+    let mut publishers = Vec::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        let mut publisher = hub.publish(&key(name), every_packet(), 1, false).unwrap();
+        players.append(&mut stand(&hub, &mut publisher, name, len, 1));
+        lap(&mut publisher);
+        publishers.push(publisher);
+    }
+    assert_eq!(hub.inner.stalled.get(), STALLED_BYTES, "four fit to the byte");
     let sent: Vec<_> = players.iter_mut().map(|player| player.send(100)).collect();
-    let lost = sent.iter().filter(|sent| **sent == Sent::Lost).count();
-    assert_eq!(lost, 1, "the fifth is dropped: {sent:?}");
+    assert_eq!(sent.iter().position(|sent| *sent == Sent::Lost), Some(4), "{sent:?}");
+    assert!(sent[..4].iter().all(|sent| *sent != Sent::Lost), "{sent:?}");
     drop(players);
-    assert_eq!(held(&publisher), 0, "who leaves takes its copy along");
+    assert_eq!(hub.inner.stalled.get(), 0, "who leaves takes its copy along");
+}
+
+#[test]
+fn players_that_stand_in_the_same_packet_share_its_copy() {
+    let hub = hub();
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    let len = STALLED_BYTES;
+    let mut players = stand(&hub, &mut publisher, "s", len, 20);
+    lap(&mut publisher);
+    assert_eq!(publisher.source().peek().stalled.len(), 20);
+    assert_eq!(hub.inner.stalled.get(), len, "one copy for twenty");
+    for player in &mut players[..19] {
+        player.drain(len);
+        assert_eq!(player.messages()[0].payload.len(), len);
+        assert_eq!(hub.inner.stalled.get(), len, "the others need it");
+    }
+    drop(players);
+    assert_eq!(hub.inner.stalled.get(), 0);
+}
+
+#[test]
+fn a_packet_of_one_byte_more_than_there_is_room_for_loses_its_players() {
+    let hub = hub();
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    let mut players = stand(&hub, &mut publisher, "s", STALLED_BYTES + 1, 3);
+    lap(&mut publisher);
+    assert!(players.iter_mut().all(|player| player.send(100) == Sent::Lost));
     assert_eq!(hub.inner.stalled.get(), 0);
 }
 

@@ -3,7 +3,7 @@
 use crate::hub::session::{Kick, Session};
 use crate::io::run::within;
 use crate::io::tcp;
-use crate::limits::READ_BUF;
+use crate::limits::{LINGER, LINGER_BYTES, READ_BUF};
 use crate::proto::Machine;
 use std::cell::RefCell;
 use std::fmt;
@@ -14,14 +14,9 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 /// Reads in one poll; a peer that sends without end lets the others have their turn then.
 const READS_A_POLL: usize = 4;
-/// For the last bytes to reach a peer that is refused.
-const LINGER: Duration = Duration::from_secs(1);
-/// Bytes that a peer that is refused may still send before it is cut off.
-const LINGER_BYTES: usize = 256 * 1024;
 
 thread_local! {
     /// All reads of the thread go through this buffer, so that a connection on which nothing

@@ -1,7 +1,7 @@
 //! The periodic log lines: how each kind of client is doing, about one line a kind and interval.
 
 use crate::hub::pithy::{Pithy, Stage, Turn};
-use crate::hub::rate::Rate;
+use crate::hub::rate::{Rate, Window};
 use crate::io::clock;
 use std::cell::Cell;
 use std::fmt;
@@ -82,6 +82,14 @@ pub struct Line {
     age: u64,
     sent: Rate,
     received: Rate,
+}
+
+impl Line {
+    /// The end of a line: the rates of the last minute, sent and received, in kbit/s.
+    pub fn minute(&self) -> String {
+        let [sent, received] = [self.sent, self.received].map(|rate| rate.window(Window::Minute));
+        format!("1m={sent}/{received}")
+    }
 }
 
 impl fmt::Display for Line {

@@ -2,12 +2,8 @@
 
 use super::time::difference;
 use super::{Kind, Packet};
+use crate::limits::{MIX_SILENT, MIX_UNSEEN};
 use std::collections::VecDeque;
-
-/// Packets in a row of one kind after which the other kind, never seen yet, is not waited for.
-const UNSEEN: usize = 10;
-/// The same for a kind that was there and fell silent; the most that is ever held, too.
-const SILENT: usize = 64;
 
 /// Holds packets back until one of the other kind says what came between. The delay that it adds
 /// is the distance by which one kind arrives after the other.
@@ -47,10 +43,10 @@ impl Mix {
     pub fn due(&mut self) -> Option<Packet> {
         let first = self.held.front()?;
         let passed = |track: &Track| match track.newest {
-            Some(newest) => difference(newest, first.dts) >= 0 || track.silent >= SILENT,
-            None => track.silent >= UNSEEN,
+            Some(newest) => difference(newest, first.dts) >= 0 || track.silent >= MIX_SILENT,
+            None => track.silent >= MIX_UNSEEN,
         };
-        let due = passed(&self.audio) && passed(&self.video) || self.held.len() > SILENT;
+        let due = passed(&self.audio) && passed(&self.video) || self.held.len() > MIX_SILENT;
         if due { self.pop() } else { None }
     }
 
@@ -76,7 +72,7 @@ mod tests {
         for packet in input {
             mix.push(packet);
             out.extend(std::iter::from_fn(|| mix.due()));
-            assert!(mix.held.len() <= SILENT, "bounded");
+            assert!(mix.held.len() <= MIX_SILENT, "bounded");
         }
         out.extend(std::iter::from_fn(|| mix.pop()));
         out

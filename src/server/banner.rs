@@ -8,6 +8,7 @@ use crate::server::options::Options;
 use crate::service::FEATURES;
 use core::net::{IpAddr, Ipv4Addr};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// The port that RTMP urls leave out.
 const RTMP_PORT: u16 = 1935;
@@ -124,12 +125,33 @@ pub fn limits(config: &Config) -> String {
         ("log_line", limits::LOG_LINE, "bytes of a log line; the rest is cut"),
         ("disk_queue", limits::DISK_QUEUE, "bytes that wait for the disk; more is not recorded"),
         ("log_queue", limits::LOG_QUEUE, "bytes of log lines that wait; more are dropped"),
+        ("mix_silent", limits::MIX_SILENT, "packets that mix_correct waits for a silent kind"),
+        ("mix_unseen", limits::MIX_UNSEEN, "packets that it waits for a kind never seen"),
+        ("linger_bytes", limits::LINGER_BYTES, "bytes that a refused peer may still send"),
+    ];
+    let timeouts: &[(&str, Duration, &str)] = &[
+        ("handshake", limits::HANDSHAKE_TIMEOUT, "from accept to the end of the handshake"),
+        ("command", limits::COMMAND_TIMEOUT, "for each step from there to publish or play"),
+        ("send", limits::SEND_TIMEOUT, "for a player to take a byte"),
+        ("republish", limits::REPUBLISH_TIMEOUT, "from FCUnpublish to the next publish"),
+        ("replay", limits::REPLAY_TIMEOUT, "from closeStream to the next play"),
+        ("http_head", limits::HTTP_HEAD_TIMEOUT, "for the head of an HTTP request"),
+        ("http_body", limits::HTTP_BODY_TIMEOUT, "for each piece of its body"),
+        ("http_idle", limits::HTTP_IDLE_TIMEOUT, "from its answer to the next request"),
+        ("hls_idle", limits::HLS_IDLE, "that segments stay after the end of their stream"),
+        ("linger", limits::LINGER, "for the last bytes to reach a refused peer"),
+        ("grace", limits::GRACE, "for connections to end when the server stops"),
+        ("disk", limits::DISK_TIMEOUT, "for files to be finished then"),
     ];
     let mut text = version();
     text.push('\n');
+    // Writing to a String cannot fail.
     for (name, value, what) in rows {
-        // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<16} {value:>12}  {what}");
+    }
+    for (name, time, what) in timeouts {
+        let _ =
+            writeln!(text, "{:<18} {:>10}  ms {what}", format!("{name} timeout"), time.as_millis());
     }
     let _ = writeln!(
         text,
@@ -138,6 +160,18 @@ pub fn limits(config: &Config) -> String {
         megabytes((2 * limits::SNDBUF).saturating_mul(clients))
     );
     text
+}
+
+/// From where on the ring of a stream, and not `queue_length`, says how far players may lag.
+pub fn ring(vhost: &str, queue_ms: u32) -> String {
+    let ms = u64::from(queue_ms).max(1);
+    format!(
+        "vhost {vhost}: queue_length {} s needs more than ring_bytes above {} kbit/s and more than \
+         ring_packets above {} packets/s, the shorter counts",
+        f64::from(queue_ms) / 1000.0,
+        limits::RING_BYTES as u64 * 8 / ms,
+        limits::RING_PACKETS as u64 * 1000 / ms
+    )
 }
 
 fn megabytes(bytes: usize) -> String {

@@ -9,7 +9,7 @@ mod publish;
 pub mod rtmp;
 
 use crate::config::{self, Config, Endpoint, HttpServer, LogTank};
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::hub::session::Kick;
 use crate::io::run::{self, Spawner, sleep};
 use crate::io::signal::{Request, Signals};
@@ -23,8 +23,6 @@ use std::time::Duration;
 
 /// How often deadlines of connections, and memory that may be free again, are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
-/// For connections to end after SIGTERM.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// Why the server does not start, and the number of the original, whose low byte is the exit
 /// status.
@@ -123,6 +121,12 @@ async fn serve(
     for service in SERVICES {
         (service.start)(&cx);
     }
+    tank::traced(tank::next_id(), async {
+        for vhost in cx.config().vhosts.iter().filter(|vhost| vhost.enabled) {
+            log::info!("{}", banner::ring(&vhost.name, context::settings(vhost).queue_ms));
+        }
+    })
+    .await;
     let context = cx.clone();
     cx.spawner.spawn(async move {
         loop {
@@ -158,7 +162,7 @@ async fn obey(mut signals: Signals) {
 
 /// Ends all connections, and waits a moment for them.
 async fn stop(cx: &Rc<Context>) {
-    let until = clock::after(GRACE);
+    let until = clock::after(limits::GRACE);
     loop {
         // Again: what was accepted a moment ago may only begin now.
         cx.sessions.kick_all(Kick::Shutdown);

@@ -5,14 +5,14 @@ use crate::hub::pithy::Stage;
 use crate::hub::{Consumer, Merge};
 use crate::io::link::{End, Link};
 use crate::io::player::Player;
+use crate::io::run::within;
 use crate::io::tcp;
-use crate::limits::SNDBUF;
+use crate::limits::{LINGER, SNDBUF};
 use crate::media::time::Algorithm;
 use crate::proto::framing::Rtmp;
-use crate::proto::rtmp::Error;
 use crate::proto::rtmp::server::{Event, Server};
 use crate::server::access::{Opened, Refusal};
-use crate::server::rtmp::{Outcome, log_protocol};
+use crate::server::rtmp::{Outcome, log_note, log_protocol, tell};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -59,7 +59,7 @@ pub(super) async fn serve(
                 ControlFlow::Continue(())
             }
             Event::Note(note) => {
-                log::warn!("{note}");
+                log_note(note);
                 ControlFlow::Continue(())
             }
             _ => ControlFlow::Continue(()),
@@ -87,7 +87,8 @@ pub(super) async fn serve(
             return Poll::Ready(Ok(Some(Refusal::new(2019, text))));
         }
         if let Some(line) = progress.tick(link.traffic()) {
-            log::info!("{line}, msgs={}, mw={}", player.packets(), cx.merge_ms(&settings));
+            let (msgs, mw) = (player.packets(), cx.merge_ms(&settings));
+            log::info!("{line}, msgs={msgs}, mw={mw}, {}", line.minute());
         }
         polled.map_ok(|()| None)
     })
@@ -95,14 +96,18 @@ pub(super) async fn serve(
     if matches!(outcome, Ok(None)) {
         outcome = poll_fn(|task| player.poll_finish(task, link)).await.map(|()| None);
     }
+    if matches!(outcome, Err(End::Protocol(_))) {
+        // It may be there to hear why, behind the message that it is in.
+        within(LINGER, poll_fn(|task| player.poll_finish(task, link))).await;
+    }
     log::info!("stop play, msgs={}, skipped={}", player.packets(), player.consumer.skipped());
-    finish(outcome)
-}
-
-fn finish(outcome: Result<Option<Refusal>, End<Error>>) -> Outcome {
     match outcome {
         Ok(None) => Outcome::Again,
-        Ok(Some(over)) => Outcome::Refused(over),
+        Ok(Some(over)) => {
+            link.machine.end("status", "NetStream.Play.Stop", "Stopped playing stream.");
+            Outcome::Over(over)
+        }
+        Err(end) if player.consumer.at_boundary() => tell(link, end),
         Err(end) => Outcome::End(end),
     }
 }

@@ -6,7 +6,7 @@ use crate::hub::pithy::Stage;
 use crate::hub::session::Kick;
 use crate::hub::{Publisher, SinkError, StreamKey};
 use crate::io::clock;
-use crate::io::link::{End, Link};
+use crate::io::link::Link;
 use crate::io::tcp;
 use crate::io::timer::{Alarm, Pause};
 use crate::limits::{HEADER_MAX, MESSAGE_MAX, RING_BYTES};
@@ -16,7 +16,7 @@ use crate::proto::rtmp::chunk::{Buffers, Refused};
 use crate::proto::rtmp::server::{Event, Server};
 use crate::proto::rtmp::{RUNNEL, metadata};
 use crate::server::access::{Opened, Refusal};
-use crate::server::rtmp::{Outcome, log_protocol};
+use crate::server::rtmp::{Outcome, is_for_the_peer, log_note, log_protocol};
 use crate::service::attach;
 use bytes::BytesMut;
 use std::future::poll_fn;
@@ -100,11 +100,12 @@ async fn take_stream(link: &mut Link<Server>, cx: &Rc<Context>, opened: &Opened)
         ingest.flush_when_due(cx, task, &mut alarm);
         if let Some(line) = progress.tick(link.traffic()) {
             log::info!(
-                "{line}, mr={}/{}, p1stpt={}, pnt={}",
+                "{line}, mr={}/{}, p1stpt={}, pnt={}, {}",
                 u8::from(options.mr),
                 options.mr_latency.0.as_millis(),
                 options.firstpkt_timeout.0.as_millis(),
-                options.normal_timeout.0.as_millis()
+                options.normal_timeout.0.as_millis(),
+                line.minute()
             );
         }
         Poll::Pending
@@ -120,11 +121,7 @@ async fn take_stream(link: &mut Link<Server>, cx: &Rc<Context>, opened: &Opened)
 fn tell(link: &mut Link<Server>, outcome: Outcome) -> Outcome {
     let (text, outcome) = match outcome {
         Outcome::Refused(refusal) => (refusal.text.clone(), Outcome::Refused(refusal)),
-        Outcome::End(end @ (End::Protocol(_) | End::Kicked(_)))
-            if !matches!(end, End::Kicked(Kick::Shutdown)) =>
-        {
-            (end.to_string(), Outcome::Told(end))
-        }
+        Outcome::End(end) if is_for_the_peer(&end) => (end.to_string(), Outcome::Told(end)),
         outcome => return outcome,
     };
     link.machine.end("error", "NetStream.Publish.Failed", &text);
@@ -166,7 +163,7 @@ impl<'a> Ingest<'a> {
             },
             Event::Unpublish => ControlFlow::Break(None),
             Event::Note(note) => {
-                log::warn!("{note}");
+                log_note(note);
                 ControlFlow::Continue(())
             }
             _ => ControlFlow::Continue(()),

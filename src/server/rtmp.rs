@@ -2,15 +2,17 @@
 
 use crate::config::Role;
 use crate::context::Context;
+use crate::hub::session::Kick;
 use crate::io::link::{End, Link};
 use crate::io::{clock, log as tank, run, tcp};
 use crate::limits;
 use crate::proto::Machine as _;
 use crate::proto::rtmp::command::Connect;
-use crate::proto::rtmp::server::{ConnectReply, Event, Server};
+use crate::proto::rtmp::server::{ConnectReply, Event, Note, Server};
 use crate::proto::rtmp::{Error, url};
 use crate::server::access::{self, Opened, Refusal};
 use crate::server::{play, publish};
+use core::fmt::Display;
 use core::net::IpAddr;
 use std::rc::Rc;
 
@@ -25,6 +27,8 @@ pub enum Outcome {
     Told(End<Error>),
     /// The client is refused, and told so.
     Refused(Refusal),
+    /// The client had all that it asked for, and is told so.
+    Over(Refusal),
 }
 
 impl From<End<Error>> for Outcome {
@@ -58,6 +62,10 @@ pub async fn serve(sock: tcp::Socket, id: u32, peer: IpAddr, cx: Rc<Context>) {
             log::warn!("client refused, {refusal}");
             link.close().await;
         }
+        Outcome::Over(over) => {
+            log::info!("{over}");
+            link.close().await;
+        }
         Outcome::Again => {}
     }
     log::info!("client finished.");
@@ -69,7 +77,7 @@ fn say_why(link: &Link<Server>, end: &End<Error>) {
     let code = match end {
         End::Closed | End::Io(_) => 1004,
         End::Protocol(e) => e.code(),
-        End::Kicked(crate::hub::session::Kick::Timeout(_)) => 1011,
+        End::Kicked(Kick::Timeout(_)) => 1011,
         End::Kicked(_) => 9001,
     };
     log::warn!("{end}. ret={code}, received={received}, sent={sent}");
@@ -80,8 +88,10 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
     loop {
         let event = match link.next().await {
             Ok(event) => event,
-            Err(end @ End::Protocol(_)) => return (link, Outcome::Told(end)),
-            Err(end) => return (link, Outcome::End(end)),
+            Err(end) => {
+                let outcome = tell(&mut link, end);
+                return (link, outcome);
+            }
         };
         let outcome = match (event, connected.as_deref()) {
             (Event::Handshake(form), _) => {
@@ -99,12 +109,8 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                 continue;
             }
             (Event::Publish(request), Some(connect)) => {
-                log::info!(
-                    "client identified, type={}, stream_name={}",
-                    request.style,
-                    request.name
-                );
                 let opened = open(&link, cx, connect, &request.name, Role::Publish);
+                log_identity(&request.style, &request.name, -1.0, &opened);
                 let outcome = match opened {
                     Ok(opened) => {
                         let serve = publish::serve(link, cx.clone(), opened);
@@ -122,12 +128,8 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                 outcome
             }
             (Event::Play(request), Some(connect)) => {
-                log::info!(
-                    "client identified, type=Play, stream_name={}, duration={:.2}",
-                    request.name,
-                    request.duration
-                );
                 let opened = open(&link, cx, connect, &request.name, Role::Play);
+                log_identity(&"Play", &request.name, request.duration, &opened);
                 let outcome = match opened {
                     Ok(opened) => {
                         Box::pin(play::serve(&mut link, cx, opened, request.duration)).await
@@ -142,7 +144,7 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                 outcome
             }
             (Event::Note(note), _) => {
-                log::warn!("{note}");
+                log_note(note);
                 continue;
             }
             (Event::BufferLength(ms), _) => {
@@ -156,6 +158,42 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
         }
         link.hurry = true;
     }
+}
+
+/// Says to a client that is still there, and not inside a message of a stream, why it has to go.
+pub(super) fn tell(link: &mut Link<Server>, end: End<Error>) -> Outcome {
+    if !is_for_the_peer(&end) {
+        return Outcome::End(end);
+    }
+    link.machine.fail(&end.to_string());
+    Outcome::Told(end)
+}
+
+/// Whether the peer may be there to hear why it ended.
+pub(super) fn is_for_the_peer(end: &End<Error>) -> bool {
+    match end {
+        End::Protocol(_) => true,
+        End::Kicked(why) => *why != Kick::Shutdown,
+        End::Closed | End::Io(_) => false,
+    }
+}
+
+/// Who comes, for what. Of a name with parameters, the name.
+fn log_identity(form: &dyn Display, name: &str, duration: f64, opened: &Result<Opened, Refusal>) {
+    let (name, param) = match opened {
+        Ok(opened) => (opened.key.stream(), opened.param.as_str()),
+        Err(_) => (name, ""),
+    };
+    let comma = if param.is_empty() { "" } else { ", param=" };
+    log::info!(
+        "client identified, type={form}, stream_name={name}, duration={duration:.2}{comma}{param}"
+    );
+}
+
+/// Logs what is odd about the client.
+pub(super) fn log_note(note: Note) {
+    let level = if note.is_warning() { log::Level::Warn } else { log::Level::Debug };
+    log::log!(level, "{note}");
 }
 
 /// Answers connect, or says why not.
@@ -230,4 +268,101 @@ fn open(
 
 fn expect(link: &Link<Server>, within: std::time::Duration, what: &'static str) {
     link.session().expect(clock::after(within), what);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::media::{Kind, Packet};
+    use crate::proto::rtmp::client::{self, Client, Role};
+    use core::net::{Ipv4Addr, SocketAddr};
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread;
+    use std::time::Duration;
+
+    /// Plays until the server says why it ends, or just ends; tells that and the bytes of media.
+    fn play(address: SocketAddr, reads: &Receiver<()>) -> (Option<client::Status>, usize) {
+        let role = Role::Play { stream: "s".into(), start: -2.0, buffer_ms: 100 };
+        let mut machine = Client::new(client::Config::new("rtmp://127.0.0.1/live", "live", role));
+        let mut socket = TcpStream::connect(address).unwrap();
+        let mut media = 0;
+        let mut input = [0; 4096];
+        loop {
+            while !machine.send_buf().is_empty() {
+                let sent = socket.write(machine.send_buf()).unwrap();
+                machine.send_done(sent);
+            }
+            let n = socket.read(&mut input).unwrap_or(0);
+            let mut rest = &input[..n];
+            loop {
+                match machine.receive(&mut rest).unwrap() {
+                    Some(client::Event::Refused(status)) => return (Some(*status), media),
+                    Some(client::Event::Packet(packet)) => media += packet.payload.len(),
+                    // From here on it reads when it may.
+                    Some(client::Event::Started) => reads.recv().unwrap(),
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+            if n == 0 {
+                return (None, media);
+            }
+        }
+    }
+
+    /// Ends a player that a key frame of `len` bytes was sent to, which it does not read before.
+    fn kicked(why: Kick, len: usize) -> (Option<client::Status>, usize) {
+        run::run(move |spawner| async move {
+            let text = b"listen 1; vhost __defaultVhost__ { min_latency on; }";
+            let cx = Context::new(config::load(text).unwrap().config, false, spawner);
+            let listener = tcp::listen(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+            let address =
+                SocketAddr::from((Ipv4Addr::LOCALHOST, listener.address().unwrap().port()));
+            let (read, reads) = channel();
+            let player = thread::spawn(move || play(address, &reads));
+            let (socket, peer) = listener.accept().await.unwrap();
+            cx.spawner.spawn(serve(socket, 100, peer, cx.clone()));
+            while cx.hub.sources().is_empty() {
+                run::sleep(Duration::from_millis(1)).await;
+            }
+            let source = cx.hub.sources().remove(0);
+            let settings = source.settings();
+            let mut publisher = cx.hub.publish(source.key(), settings, 101, false).unwrap();
+            let mut payload = vec![0x17, 1, 0, 0, 0];
+            payload.resize(len, 7);
+            publisher.push(Packet::new(Kind::Video, 0, payload.into()), clock::now()).unwrap();
+            publisher.flush();
+            run::sleep(Duration::from_millis(100)).await;
+            cx.sessions.kick_all(why);
+            run::sleep(Duration::from_millis(100)).await;
+            read.send(()).unwrap();
+            while !player.is_finished() {
+                run::sleep(Duration::from_millis(1)).await;
+            }
+            player.join().unwrap()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_player_that_is_ended_between_packets_is_told_why() {
+        for (why, text) in [
+            (Kick::Operator, "kicked by the operator"),
+            (Kick::Timeout("it was late"), "timeout, it was late"),
+        ] {
+            let (status, media) = kicked(why, 1000);
+            let status = status.expect("it is told");
+            assert_eq!((&*status.code, &*status.description), ("NetStream.Play.Failed", text));
+            assert_eq!((&*status.level, media), ("error", 1000));
+        }
+        assert_eq!(kicked(Kick::Shutdown, 1000), (None, 1000), "there is no time for more");
+    }
+
+    #[test]
+    fn a_player_that_is_ended_inside_a_packet_gets_nothing_that_is_out_of_step() {
+        assert_eq!(kicked(Kick::Operator, limits::MESSAGE_MAX), (None, 0));
+    }
 }

@@ -5,6 +5,7 @@ use runnel::media::{Kind, Packet};
 use runnel::proto::Machine as _;
 use runnel::proto::rtmp::client::{Client, Config, Event, Role};
 use runnel::proto::rtmp::command::Style;
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -43,11 +44,26 @@ impl Peer {
     }
 
     pub fn with(server: &Server, config: Config) -> Self {
-        let socket = TcpStream::connect(server.address()).unwrap();
+        Self::over(TcpStream::connect(server.address()).unwrap(), config)
+    }
+
+    /// Over a connected socket that has options of its own.
+    pub fn over(socket: TcpStream, config: Config) -> Self {
         socket.set_nodelay(true).unwrap();
         // A server that reads nothing must not hold the test up for ever.
         socket.set_write_timeout(Some(SOON)).unwrap();
         Self { socket, machine: Client::new(config), input: Vec::new(), at: 0 }
+    }
+
+    /// Plays `stream` from here on; the kernel takes little for it.
+    pub fn play_narrow(server: &Server, stream: &str) -> Self {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_recv_buffer_size(&socket, 4096).unwrap();
+        rustix::net::connect(&socket, &server.address()).unwrap();
+        let config = Config::new(server.tc_url(), "live", play(stream));
+        let mut peer = Self::over(TcpStream::from(socket), config);
+        peer.started();
+        peer
     }
 
     /// Plays `stream` from here on.
@@ -170,6 +186,11 @@ impl Peer {
     /// Publishes one packet with these bytes.
     pub fn send_bytes(&mut self, kind: Kind, dts: u32, payload: &[u8]) {
         self.send(&Packet::new(kind, dts, payload.to_vec().into()));
+    }
+
+    /// The same where the server may refuse it. Whether it was all sent.
+    pub fn try_send(&mut self, packet: &Packet) -> bool {
+        self.machine.send_packet(packet) && self.flush()
     }
 
     /// Sends what is due. Whether the server takes it.

@@ -33,6 +33,12 @@ fn who_does_nothing_for_thirty_seconds_is_dropped_unless_it_may() {
         assert!(start.elapsed() < longest, "it is not dropped");
     }
     assert!(start.elapsed() > SEND_TIMEOUT, "dropped after {:?}", start.elapsed());
+    let (name, code, told) = shaken.reply();
+    assert_eq!((&*name, &*code), ("_error", "NetConnection.Connect.Rejected"));
+    assert_eq!(told, "timeout, no connect");
+    let (code, told) = connected.status_and_text();
+    assert_eq!(code, "NetConnection.Connect.Closed");
+    assert_eq!(told, "timeout, neither publish nor play");
     for late in [&mut dead, &mut shaken, &mut connected] {
         late.expect_close(SOON);
     }

@@ -58,6 +58,8 @@ pub struct Decoder {
     held: u8,
     /// Place of the current chunk's stream in `streams`.
     current: u8,
+    /// There was a message without payload.
+    empty: bool,
 }
 
 impl Default for Decoder {
@@ -70,6 +72,7 @@ impl Default for Decoder {
             header: [0; HEADER_MAX],
             held: 0,
             current: 0,
+            empty: false,
         }
     }
 }
@@ -125,6 +128,11 @@ impl Decoder {
         self.chunk_size as usize
     }
 
+    /// Whether there were messages without payload so far, which were dropped.
+    pub fn had_empty(&self) -> bool {
+        self.empty
+    }
+
     /// Bytes taken since the start, of those that [`receive`](Self::receive) was given.
     pub fn received(&self) -> u64 {
         self.received
@@ -169,6 +177,7 @@ impl Decoder {
         stream.state = header.state;
         let State { csid, type_id, len, .. } = header.state;
         if len == 0 {
+            self.empty = true;
             return Ok(true);
         }
         let filled = match &stream.payload {

@@ -123,6 +123,13 @@ pub fn decode(payload: &[u8]) -> Result<(Command, f64), Error> {
     Ok((command, transaction))
 }
 
+/// The transaction of a command that cannot be read to its end, 0 if not even that can be read.
+pub fn transaction(payload: &[u8]) -> f64 {
+    let mut reader = Reader::new(payload);
+    let name = reader.string();
+    name.and_then(|_| reader.number()).ok().flatten().unwrap_or_default()
+}
+
 /// What is wrong with a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -179,6 +179,11 @@ impl Control {
         self.decoder.chunk_size()
     }
 
+    /// Whether the peer has sent messages without payload.
+    pub(super) fn had_empty(&self) -> bool {
+        self.decoder.had_empty()
+    }
+
     /// The acknowledgement windows: of what the peer sends, and of what it gets.
     pub(super) const fn windows(&self) -> (u32, u32) {
         (self.window, self.out_window)

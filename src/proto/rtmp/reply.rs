@@ -38,6 +38,14 @@ pub(super) fn rejected(w: &mut Writer<'_>, transaction: f64, description: &str) 
     w.key("description").string(description).end();
 }
 
+/// Refuses a call that cannot be read.
+pub(super) fn failed(w: &mut Writer<'_>, transaction: f64, description: &str) {
+    w.string("_error").number(transaction).null();
+    w.object().key("level").string("error");
+    w.key("code").string("NetConnection.Call.Failed");
+    w.key("description").string(description).end();
+}
+
 /// The end of the bandwidth detection that some clients wait for.
 pub(super) fn on_bw_done(w: &mut Writer<'_>) {
     w.string("onBWDone").number(0.0).null();

@@ -27,6 +27,9 @@ pub struct Server {
     control: Control,
     state: State,
     dropped: u32,
+    /// Said once a connection.
+    noted_empty: bool,
+    noted_unknown: bool,
 }
 
 /// What a client does.
@@ -62,12 +65,25 @@ pub enum Event {
 pub enum Note {
     /// The client's chunks are of so many bytes, over 65536.
     LargeChunks(u32),
+    /// A message without payload was dropped, the first of this client.
+    Empty,
+    /// A message of this type, which is not known, was dropped, the first of this client.
+    Unknown(u8),
+}
+
+impl Note {
+    /// Whether the peer should do otherwise; the rest is for those who look for something.
+    pub const fn is_warning(self) -> bool {
+        matches!(self, Self::LargeChunks(_))
+    }
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LargeChunks(size) => write!(f, "client uses chunks of {size} bytes"),
+            Self::Empty => f.write_str("ignore empty message"),
+            Self::Unknown(type_id) => write!(f, "drop unknown message, type={type_id}"),
         }
     }
 }
@@ -117,6 +133,8 @@ impl Server {
             control: Control::new(limits::CONTROL_OUT_MAX),
             state: State::Handshake(Box::new(ServerHandshake::new(time))),
             dropped: 0,
+            noted_empty: false,
+            noted_unknown: false,
         }
     }
 
@@ -193,6 +211,25 @@ impl Server {
         }
     }
 
+    /// Tells the client, wherever it is behind the handshake, why its connection ends. All that it
+    /// sends from here on is ignored.
+    pub fn fail(&mut self, description: &str) {
+        match &self.state {
+            State::Handshake(_) | State::Asked(_) | State::Refused => return,
+            State::Connect => self.control.command(0, |w| reply::rejected(w, 1.0, description)),
+            State::Idle(_) => self.control.command(0, |w| {
+                reply::on_status(w, "error", "NetConnection.Connect.Closed", description, &[]);
+            }),
+            State::Playing => {
+                self.status("error", "NetStream.Play.Failed", description, &[CLIENT_ID]);
+            }
+            State::Publishing(_) => {
+                self.status("error", "NetStream.Publish.Failed", description, &[CLIENT_ID]);
+            }
+        }
+        self.state = State::Refused;
+    }
+
     /// Tells a player something about its stream that changes nothing here, such as
     /// `NetStream.Play.UnpublishNotify`.
     pub fn notify(&mut self, code: &str, description: &str) {
@@ -264,7 +301,7 @@ impl Server {
                 }
             };
             let event = match received {
-                None => return Ok(None),
+                None => return Ok(self.first_empty()),
                 Some(Received::Message(message)) => self.message(message)?,
                 Some(Received::LargeChunks(size)) => Some(Event::Note(Note::LargeChunks(size))),
                 Some(Received::BufferLength(ms)) => Some(Event::BufferLength(ms)),
@@ -276,7 +313,14 @@ impl Server {
         }
     }
 
+    fn first_empty(&mut self) -> Option<Event> {
+        let first = self.control.had_empty() && !self.noted_empty;
+        self.noted_empty |= first;
+        first.then_some(Event::Note(Note::Empty))
+    }
+
     fn message(&mut self, message: Message) -> Result<Option<Event>, Cause> {
+        let type_id = message.type_id;
         let publishing = match &mut self.state {
             State::Publishing(publishing) => Some(publishing),
             _ => None,
@@ -288,6 +332,10 @@ impl Server {
                 publishing.aggregate = Some(aggregate);
             }
             (Content::OtherData, Some(_)) => self.dropped = self.dropped.saturating_add(1),
+            (Content::Unknown, _) if !self.noted_unknown => {
+                self.noted_unknown = true;
+                return Ok(Some(Event::Note(Note::Unknown(type_id))));
+            }
             _ => {}
         }
         Ok(None)
@@ -295,9 +343,8 @@ impl Server {
 
     fn command(&mut self, payload: &[u8]) -> Result<Option<Event>, Cause> {
         let decoded = command::decode(payload);
-        if let (State::Connect, Err(error)) = (&self.state, &decoded) {
-            let text = error.to_string();
-            self.control.command(0, |w| reply::rejected(w, 1.0, &text));
+        if let Err(error) = &decoded {
+            self.misunderstood(payload, error);
         }
         let (command, transaction) = decoded?;
         let control = &mut self.control;
@@ -325,6 +372,21 @@ impl Server {
             }
             State::Handshake(_) | State::Asked(_) | State::Refused => None,
         })
+    }
+
+    /// Answers a command that cannot be read. Who plays or publishes hears of it by status, when
+    /// its owner ends the stream.
+    fn misunderstood(&mut self, payload: &[u8], error: &command::Error) {
+        let text = error.to_string();
+        match &self.state {
+            State::Connect => self.control.command(0, |w| reply::rejected(w, 1.0, &text)),
+            State::Idle(_) => {
+                let transaction = command::transaction(payload);
+                self.control.command(0, |w| reply::failed(w, transaction, &text));
+            }
+            _ => return,
+        }
+        self.state = State::Refused;
     }
 
     /// Only pause and closeStream have an effect on a live stream. A seek or the deletion of the

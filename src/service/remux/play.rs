@@ -178,7 +178,8 @@ async fn send<F: Framing>(
             }
         }
         if let Some(line) = progress.tick(link.traffic()) {
-            log::info!("{line}, msgs={}, mw={}", player.packets(), cx.merge_ms(&settings));
+            let (msgs, mw) = (player.packets(), cx.merge_ms(&settings));
+            log::info!("{line}, msgs={msgs}, mw={mw}, {}", line.minute());
         }
         let is_live = source.publisher().is_some();
         // A form that cannot be made ends before its players are asked.

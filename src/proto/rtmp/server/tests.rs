@@ -560,6 +560,8 @@ fn media_comes_as_packets() {
     assert_eq!(packets(&events), [(Kind::Video, 40, &b"\x17\x01\0\0\0v"[..])]);
     let events = peer.send(8, 0x7fff_ffff, b"\xaf\x00\x12").unwrap();
     assert_eq!(packets(&events), [(Kind::Audio, 0x7fff_ffff, &b"\xaf\x00\x12"[..])]);
+    let events = peer.send(8, 50, b"").unwrap();
+    assert!(matches!(events[..], [Event::Note(Note::Empty)]), "{events:?}");
     assert!(peer.send(8, 50, b"").unwrap().is_empty());
 }
 
@@ -684,13 +686,84 @@ fn control_messages_are_handled_in_every_state() {
             (4, b"\0\x07\0\0\0\x01"),
             (5, b"\0\0\0\0"),
             (6, b"\0\0\0\0\x02"),
-            (77, b"?"),
         ] {
             assert!(peer.send(type_id, 0, payload).unwrap().is_empty());
         }
         assert!(peer.replies().is_empty());
         let events = peer.send(1, 0, &65_537u32.to_be_bytes()).unwrap();
         assert!(matches!(events[..], [Event::Note(Note::LargeChunks(65_537))]));
+    }
+}
+
+#[test]
+fn unknown_and_empty_messages_are_noted_once() {
+    for mut peer in [Peer::new(), Peer::connected(), Peer::playing(), Peer::publishing(Style::Fmle)]
+    {
+        let events = peer.send(77, 0, b"?").unwrap();
+        assert!(matches!(events[..], [Event::Note(Note::Unknown(77))]), "{events:?}");
+        let events = peer.send(9, 0, b"").unwrap();
+        assert!(matches!(events[..], [Event::Note(Note::Empty)]), "{events:?}");
+        for (type_id, payload) in [(78, &b"?"[..]), (9, b""), (8, b"")] {
+            assert!(peer.send(type_id, 0, payload).unwrap().is_empty());
+        }
+        assert!(peer.replies().is_empty());
+    }
+    assert!(!Note::Empty.is_warning() && !Note::Unknown(77).is_warning());
+    assert!(Note::LargeChunks(65_537).is_warning());
+    assert_eq!(Note::Unknown(77).to_string(), "drop unknown message, type=77");
+}
+
+#[test]
+fn who_has_to_go_is_told_why_in_every_state() {
+    let rejected = "20 3 0 '_error' 1 null {level='error',\
+        code='NetConnection.Connect.Rejected',description='late'}";
+    let closed = "20 3 0 'onStatus' 0 null {level='error',\
+        code='NetConnection.Connect.Closed',description='late'}";
+    let status = |code| {
+        format!(
+            "20 5 1 'onStatus' 0 null {{level='error',code='NetStream.{code}.Failed',\
+             description='late',clientid='ASAICiss'}}"
+        )
+    };
+    for (mut peer, said) in [
+        (Peer::new(), rejected.to_owned()),
+        (Peer::connected(), closed.to_owned()),
+        (Peer::playing(), status("Play")),
+        (Peer::publishing(Style::Fmle), status("Publish")),
+    ] {
+        peer.server.fail("late");
+        assert_eq!(peer.replies(), [said]);
+        peer.server.fail("late");
+        assert!(peer.send(COMMAND, 0, b"\x10").unwrap().is_empty(), "it is ignored");
+        assert!(peer.replies().is_empty(), "told once");
+    }
+    let mut server = Server::new(0);
+    server.fail("late");
+    assert!(server.send_buf().is_empty(), "there is no way to say it");
+}
+
+#[test]
+fn a_command_that_cannot_be_read_is_answered() {
+    let mut call = command("createStream", 7.0, &[]);
+    let name = command("publish", 8.0, &[Value::Null]);
+    for (payload, transaction) in
+        [([&name[..], b"\x02\0\x09s"].concat(), 8), (b"\x02\0\x09s".to_vec(), 0)]
+    {
+        let mut peer = Peer::connected();
+        let error = peer.send(COMMAND, 0, &payload).unwrap_err();
+        assert!(matches!(error.cause, Cause::Command(_)));
+        let [said] = &peer.replies()[..] else { panic!("one answer") };
+        let start = format!(
+            "20 3 0 '_error' {transaction} null {{level='error',code='NetConnection.Call.Failed'"
+        );
+        assert!(said.starts_with(&start), "{said}");
+        peer.server.fail("again");
+        assert!(peer.replies().is_empty(), "told once");
+    }
+    call.truncate(20);
+    for mut peer in [Peer::playing(), Peer::publishing(Style::Fmle)] {
+        assert!(peer.send(COMMAND, 0, &call).is_err());
+        assert!(peer.replies().is_empty(), "that is for its owner");
     }
 }
 
