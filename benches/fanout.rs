@@ -85,7 +85,7 @@ fn bench(options: &Options) -> Result<(), String> {
     let cases = options.cases();
     table::print_head(options, files);
     if !cases.is_empty() {
-        table::print_columns();
+        table::print_columns(options);
     }
     if options.pin {
         // So that neither we nor `perf` stand in the server's way.

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::args::Options;
-use crate::children::LOAD_CORE;
+use crate::children::{LOAD_CORE, Role};
 use crate::hls::{PLAYLIST, segments};
 use crate::http;
 use crate::measure::start_publishers;
@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     for (name, vhost) in kinds {
         let server = Server::ours(options, 50, true, &vhost)?;
         let publisher = start_publishers(shape, 1, server.port, core)?;
-        rows.push(Running { name, server, _publisher: publisher });
+        rows.push(Running { name, _publisher: publisher, server });
     }
     std::thread::sleep(Duration::from_secs(WINDOW + 3 * u64::from(gop)));
 
@@ -95,8 +95,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 
 struct Running {
     name: &'static str,
+    /// Ends before its server does.
+    _publisher: Role,
     server: Server,
-    _publisher: crate::children::Role,
 }
 
 /// The bytes of all segments in the playlist of now. The one that is being written is not in it.

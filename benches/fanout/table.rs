@@ -6,12 +6,8 @@ use crate::process;
 
 /// Says what is measured.
 pub(crate) fn print_head(options: &Options, files: u64) {
-    let shape = options.shape;
     println!(
-        "streams of {} kbit/s, 25 frames/s, a key frame every {} s; {} s each row; {} cores, {}, \
-         load average {}; {files} files allowed",
-        shape.kbps,
-        shape.gop,
+        "{} s each row; {} cores, {}, load average {}; {files} files allowed",
         options.seconds,
         std::thread::available_parallelism().map_or(1, usize::from),
         if options.pin { "server on core 0, load on core 1" } else { "not pinned" },
@@ -20,7 +16,9 @@ pub(crate) fn print_head(options: &Options, files: u64) {
 }
 
 /// Prints the names of the columns of [`print_row`].
-pub(crate) fn print_columns() {
+pub(crate) fn print_columns(options: &Options) {
+    let shape = options.shape;
+    println!("streams of {} kbit/s, 25 frames/s, a key frame every {} s", shape.kbps, shape.gop);
     println!(
         "Columns: CPU of the server, and for 1,000 players (publishers, where there are many); its \
          RSS with all connections and before them, and for each in KB; kernel KB: memory of both ends' TCP sockets, at \
@@ -121,7 +119,9 @@ fn rival<'a>(row: &Row, before: &'a [Row], other: Target) -> Option<&'a Row> {
 
 /// Names each target that the rows can tell of, and what was measured.
 pub(crate) fn print_targets(rows: &[Row]) {
-    println!();
+    if !rows.is_empty() {
+        println!();
+    }
     for row in rows {
         let most = match row.case.output {
             Output::Rtmp => continue,
