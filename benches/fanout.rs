@@ -5,13 +5,15 @@
 //! cargo bench --bench fanout                                  1,000 players and the floor, latency
 //! cargo bench --bench fanout -- --players 1000 --floor --peer nginx-rtmp
 //! cargo bench --bench fanout -- --players 1,100,500,1000,2000 --setting auto
+//! cargo bench --bench fanout -- --outputs --hls --mux
 //! cargo bench --bench fanout -- --publishers 4000 --kbps 200 --gop 2
 //! cargo bench --bench fanout -- --help
 //! ```
 //!
 //! Nothing here uses the crate's own protocol code: the few bytes of RTMP are written again in
-//! `wire.rs`, so that other servers can be measured and a fault of ours is not hidden by itself.
-//! The program starts itself again for its roles (`publish`, `load`, `floor`), each a process.
+//! `wire.rs` (those of HTTP, FLV and MPEG-TS in `http.rs` and `reader.rs`), so that other servers
+//! can be measured and a fault of ours is not hidden by itself. The program starts itself again for
+//! its roles (`publish`, `load`, `fetch`, `floor`), each a process.
 
 #[path = "fanout/args.rs"]
 mod args;
@@ -19,20 +21,30 @@ mod args;
 mod children;
 #[path = "fanout/client.rs"]
 mod client;
+#[path = "fanout/fetch.rs"]
+mod fetch;
 #[path = "fanout/floor.rs"]
 mod floor;
 #[path = "fanout/histogram.rs"]
 mod histogram;
+#[path = "fanout/hls.rs"]
+mod hls;
+#[path = "fanout/http.rs"]
+mod http;
 #[path = "fanout/load.rs"]
 mod load;
 #[path = "fanout/measure.rs"]
 mod measure;
 #[path = "fanout/media.rs"]
 mod media;
+#[path = "fanout/mux.rs"]
+mod mux;
 #[path = "fanout/process.rs"]
 mod process;
 #[path = "fanout/publish.rs"]
 mod publish;
+#[path = "fanout/reader.rs"]
+mod reader;
 #[path = "fanout/server.rs"]
 mod server;
 #[path = "fanout/table.rs"]
@@ -70,13 +82,17 @@ fn main() -> ExitCode {
 /// Runs every row that was asked for. A row that cannot be measured says why and the next one runs.
 fn bench(options: &Options) -> Result<(), String> {
     let files = process::raise_file_limit();
+    let cases = options.cases();
     table::print_head(options, files);
+    if !cases.is_empty() {
+        table::print_columns(options);
+    }
     if options.pin {
         // So that neither we nor `perf` stand in the server's way.
         process::pin(children::LOAD_CORE);
     }
     let mut rows = Vec::new();
-    for case in options.cases() {
+    for case in cases {
         let needed = case.players.max(case.publishers) as u64 + 100;
         if needed > files {
             println!("{}: skipped, {needed} files are needed and {files} allowed", case.label());
@@ -91,5 +107,12 @@ fn bench(options: &Options) -> Result<(), String> {
         }
     }
     table::print_targets(&rows);
+    for (is_wanted, name, run) in
+        [(options.hls, "hls", hls::run as fn(&Options) -> _), (options.mux, "mux", mux::run)]
+    {
+        if is_wanted && let Err(message) = run(options) {
+            println!("{name}: not measured: {message}");
+        }
+    }
     Ok(())
 }

@@ -33,11 +33,22 @@ pub(crate) enum Target {
     Floor,
 }
 
+/// What players are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    Rtmp,
+    /// FLV over HTTP, in chunks.
+    Flv,
+    /// MPEG-TS over HTTP, in chunks.
+    Ts,
+}
+
 /// One row of the table.
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) target: Target,
     pub(crate) setting: Setting,
+    pub(crate) output: Output,
     pub(crate) players: usize,
     pub(crate) publishers: usize,
     pub(crate) shape: Shape,
@@ -45,8 +56,9 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn label(&self) -> String {
-        let Self { players, publishers, .. } = self;
-        format!("{} {} {publishers}>{players}", self.target.name(), self.setting.name())
+        let Self { players, publishers, output, .. } = self;
+        let (target, setting) = (self.target.name(), self.setting.name());
+        format!("{target} {setting} {} {publishers}>{players}", output.name())
     }
 }
 
@@ -70,6 +82,16 @@ impl Setting {
     }
 }
 
+impl Output {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rtmp => "rtmp",
+            Self::Flv => "flv",
+            Self::Ts => "ts",
+        }
+    }
+}
+
 /// What was asked for.
 pub(crate) struct Options {
     pub(crate) seconds: u64,
@@ -77,6 +99,15 @@ pub(crate) struct Options {
     pub(crate) pin: bool,
     pub(crate) syscalls: bool,
     pub(crate) shape: Shape,
+    /// HLS from memory against nginx with the same files.
+    pub(crate) hls: bool,
+    /// Connections that fetch.
+    pub(crate) connections: usize,
+    /// What HLS and recordings of one stream cost.
+    pub(crate) mux: bool,
+    /// The bit rate was given.
+    is_rated: bool,
+    outputs: Vec<Output>,
     players: Vec<usize>,
     settings: Vec<Setting>,
     publishers: usize,
@@ -86,16 +117,29 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// The stream of the measurements that have one of their own rate, if no other was asked for.
+    pub(crate) fn shape_of(&self, kbps: u32) -> Shape {
+        if self.is_rated { self.shape } else { Shape { kbps, ..self.shape } }
+    }
+
     /// The rows to measure. What others are compared with comes in front of them.
     pub(crate) fn cases(&self) -> Vec<Case> {
         use Target::{Floor, NginxRtmp, Ours};
+        let has_rows = !self.players.is_empty() || !self.settings.is_empty() || self.latency;
+        if !self.outputs.is_empty() {
+            return self.cases_of_outputs();
+        }
+        if (self.hls || self.mux) && !has_rows {
+            return Vec::new();
+        }
         let mut cases: Vec<Case> = Vec::new();
         let mut add = |target, setting, players, publishers| {
             let is_known = cases.iter().any(|known| {
                 known.target == target && known.setting == setting && known.players == players
             });
             if !is_known {
-                cases.push(Case { target, setting, players, publishers, shape: self.shape });
+                let (output, shape) = (Output::Rtmp, self.shape);
+                cases.push(Case { target, setting, output, players, publishers, shape });
             }
         };
         if self.publishers > 1 {
@@ -106,7 +150,7 @@ impl Options {
             add(Ours, Setting::Default, players, self.publishers);
             return cases;
         }
-        let is_plain = self.players.is_empty() && self.settings.is_empty() && !self.latency;
+        let is_plain = !has_rows;
         let of_load = if self.latency && self.players.is_empty() { &[][..] } else { &[1000] };
         let players = if self.players.is_empty() { of_load } else { &self.players };
         let settings =
@@ -138,6 +182,30 @@ impl Options {
         }
         cases
     }
+
+    /// The same stream in each form, RTMP first: the others are compared with it.
+    fn cases_of_outputs(&self) -> Vec<Case> {
+        let players = if self.players.is_empty() { &[1000][..] } else { &self.players };
+        let settings =
+            if self.settings.is_empty() { &[Setting::Default][..] } else { &self.settings };
+        let (target, publishers, shape) = (Target::Ours, 1, self.shape);
+        let wanted = |output: &Output| *output == Output::Rtmp || self.outputs.contains(output);
+        let mut cases = Vec::new();
+        for &setting in settings {
+            for &players in players {
+                let outputs = [Output::Rtmp, Output::Flv, Output::Ts].into_iter().filter(wanted);
+                cases.extend(outputs.map(|output| Case {
+                    target,
+                    setting,
+                    output,
+                    players,
+                    publishers,
+                    shape,
+                }));
+            }
+        }
+        cases
+    }
 }
 
 /// Reads the words behind the program's name.
@@ -154,6 +222,11 @@ pub(crate) fn read(words: &[String]) -> Result<Start, String> {
         pin: true,
         syscalls: true,
         shape: Shape { kbps: 500, gop: 2 },
+        hls: false,
+        connections: 50,
+        mux: false,
+        is_rated: false,
+        outputs: Vec::new(),
         players: Vec::new(),
         settings: Vec::new(),
         publishers: 1,
@@ -179,6 +252,7 @@ fn fill(options: &mut Options, words: &[String]) -> Result<(), lexopt::Error> {
             Long("kbps") => {
                 let kbps = parser.value()?.parse_with(|text| text.parse::<u32>())?;
                 options.shape.kbps = kbps.clamp(64, 50_000);
+                options.is_rated = true;
             }
             Long("gop") => {
                 let gop = parser.value()?.parse_with(|text| text.parse::<u32>())?;
@@ -188,6 +262,17 @@ fn fill(options: &mut Options, words: &[String]) -> Result<(), lexopt::Error> {
                 let seconds = parser.value()?.parse_with(|text| text.parse::<u64>())?;
                 options.seconds = seconds.clamp(1, 600);
             }
+            Long("outputs") => options.outputs = vec![Output::Rtmp, Output::Flv, Output::Ts],
+            Long("output") => {
+                let names = parser.value()?.string()?;
+                options.outputs = names.split(',').map(output).collect::<Result<_, _>>()?;
+            }
+            Long("hls") => options.hls = true,
+            Long("connections") => {
+                let count = parser.value()?.parse_with(|text| text.parse::<usize>())?;
+                options.connections = count.clamp(1, 10_000);
+            }
+            Long("mux") => options.mux = true,
             Long("floor") => options.floor = true,
             Long("latency") => options.latency = true,
             Long("no-pin") => options.pin = false,
@@ -216,6 +301,13 @@ fn setting(name: &str) -> Result<Setting, String> {
         .ok_or_else(|| format!("no setting is called {name}"))
 }
 
+fn output(name: &str) -> Result<Output, String> {
+    [Output::Rtmp, Output::Flv, Output::Ts]
+        .into_iter()
+        .find(|output| output.name() == name)
+        .ok_or_else(|| format!("no output is called {name}"))
+}
+
 pub(crate) const HELP: &str = "\
 cargo bench --bench fanout -- [options]
 
@@ -226,6 +318,12 @@ Without options: 1,000 players against the floor, and latency with 1 and 500 pla
   --kbps N           bit rate of each stream (500)
   --gop N            seconds between key frames (2)
   --publishers N     many publishers instead: what each costs
+  --outputs          players over RTMP, HTTP-FLV and HTTP-TS, compared
+  --output LIST      of these: rtmp,flv,ts
+  --hls              HLS from memory against nginx with the same files (4,000 kbit/s)
+  --connections N    how many fetch at once (50)
+  --mux              what HLS, recordings and HDS of one stream cost (4,000 kbit/s), and the memory
+                     of the HLS window
   --latency          latency with 1 and 500 players, low and default setting
   --floor            a program that only calls writev, for the same players
   --peer nginx-rtmp  Debian's nginx with libnginx-mod-rtmp, for the same players

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::{floor, load, process, publish};
+use crate::{fetch, floor, load, process, publish};
 
 /// The core of the server, and of everything else.
 pub(crate) const SERVER_CORE: usize = 0;
@@ -143,6 +143,7 @@ pub(crate) fn play_role(words: &[String]) -> Result<(), String> {
         }
         ("publish", words) => publish::play(words),
         ("load", words) => load::play(words),
+        ("fetch", words) => fetch::play(words),
         ("floor", words) => floor::play(words),
         _ => Err(format!("no role is called {role}")),
     };

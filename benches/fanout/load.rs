@@ -1,6 +1,6 @@
 //! The players: one thread that reads all their sockets, counts, and keeps nothing.
 //!
-//! Words: `PORT PLAYERS STREAMS rtmp|raw`. Says `joined` when each player has seen a video frame.
+//! Words: `PORT PLAYERS STREAMS rtmp|flv|ts|raw`. Says `joined` when each player has seen a video frame.
 //! `mark` on its input begins a window and `report` ends it; the end of the input ends the process.
 //! Player `i` plays the stream `s{i % STREAMS}`; raw players only connect.
 
@@ -15,14 +15,16 @@ use rustix::time::Timespec;
 use crate::children::number;
 use crate::client::{self, CONNECT, CREATE_STREAM, SERVER_HANDSHAKE};
 use crate::histogram::Histogram;
+use crate::http;
 use crate::media::mark_of;
 use crate::process::now_ns;
+use crate::reader::Reader;
 use crate::wire::{AUDIO, COMMAND, ChunkReader, VIDEO};
 
 pub(crate) fn play(words: &[String]) -> Result<(), String> {
     let (port, wanted, streams): (u16, usize, usize) =
         (number(words, 0)?, number(words, 1)?, number(words, 2)?);
-    let is_raw = words.get(3).is_some_and(|word| word == "raw");
+    let kind = words.get(3).ok_or("the load has no kind")?;
     let errno = |error: rustix::io::Errno| error.to_string();
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(errno)?;
     let watch = |data| (epoll::EventData::new_u64(data), epoll::EventFlags::IN);
@@ -42,7 +44,7 @@ pub(crate) fn play(words: &[String]) -> Result<(), String> {
         {
             last_join = now_ns();
             let stream = format!("s{}", players.len() % streams.max(1));
-            let player = Player::join(port, stream, is_raw).map_err(|error| error.to_string())?;
+            let player = Player::join(port, stream, kind).map_err(|error| error.to_string())?;
             let (data, flags) = watch(players.len() as u64);
             epoll::add(&poll, &player.socket, data, flags).map_err(errno)?;
             players.push(player);
@@ -91,7 +93,7 @@ fn answer(counts: &mut Counts, buffer: &mut [u8]) -> bool {
 struct Player {
     socket: TcpStream,
     stream: String,
-    reader: ChunkReader,
+    reader: Reader,
     is_greeted: bool,
     connected_at: u64,
     played_at: u64,
@@ -101,19 +103,23 @@ struct Player {
 }
 
 impl Player {
-    fn join(port: u16, stream: String, is_raw: bool) -> std::io::Result<Self> {
+    fn join(port: u16, stream: String, kind: &str) -> std::io::Result<Self> {
         let connected_at = now_ns();
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_nodelay(true)?;
-        if !is_raw {
-            socket.write_all(&client::hello())?;
-        }
+        let (reader, hello) = match kind {
+            "raw" => (Reader::Rtmp(ChunkReader::new(0)), Vec::new()),
+            "flv" => (Reader::flv(), http::request(&format!("/live/{stream}.flv"))),
+            "ts" => (Reader::ts(), http::request(&format!("/live/{stream}.ts"))),
+            _ => (Reader::Rtmp(ChunkReader::new(SERVER_HANDSHAKE)), client::hello()),
+        };
+        socket.write_all(&hello)?;
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,
             stream,
-            reader: ChunkReader::new(if is_raw { 0 } else { SERVER_HANDSHAKE }),
-            is_greeted: is_raw,
+            reader,
+            is_greeted: kind != "rtmp",
             connected_at,
             played_at: connected_at,
             first_frame: None,

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::args::{Case, Options, Target};
+use crate::args::{Case, Options, Output, Target};
 use crate::children::{LOAD_CORE, Report, Role};
+use crate::media::Shape;
 use crate::process::{cpu_seconds, kernel_tcp_kb, rss_kb, syscalls_per_second};
 use crate::server::Server;
 
@@ -47,14 +48,15 @@ pub(crate) fn run(case: &Case, options: &Options) -> Result<Row, String> {
     let empty = (rss_kb(server.pid()), kernel_tcp_kb());
     let mut publisher = match case.target {
         Target::Floor => None,
-        _ => Some(start_publishers(case, server.port, core)?),
+        _ => Some(start_publishers(case.shape, case.publishers, server.port, core)?),
     };
     let with_publisher = (rss_kb(server.pid()), kernel_tcp_kb());
     let (rss_base_kb, kernel_base) = if case.publishers > 1 { empty } else { with_publisher };
     let (mut load, joined) = match case.players {
         0 => (None, None),
         _ => {
-            let (load, joined) = start_players(case, server.port, core)?;
+            let port = if case.output == Output::Rtmp { server.port } else { server.http_port };
+            let (load, joined) = start_players(case, port, core)?;
             (Some(load), Some(joined))
         }
     };
@@ -109,21 +111,25 @@ pub(crate) fn run(case: &Case, options: &Options) -> Result<Row, String> {
 }
 
 /// Returns when the server has had a whole GOP of each publisher, which it may keep.
-fn start_publishers(case: &Case, port: u16, core: Option<usize>) -> Result<Role, String> {
-    let shape = case.shape;
-    let numbers = [u64::from(port), shape.kbps.into(), shape.gop.into(), case.publishers as u64];
+pub(crate) fn start_publishers(
+    shape: Shape,
+    count: usize,
+    port: u16,
+    core: Option<usize>,
+) -> Result<Role, String> {
+    let numbers = [u64::from(port), shape.kbps.into(), shape.gop.into(), count as u64];
     let words = numbers.iter().map(u64::to_string);
     let words: Vec<String> = std::iter::once("publish".to_string()).chain(words).collect();
     let role = Role::start(core, &words)?;
-    role.wait_for("publishing", patience(case.publishers))?;
+    role.wait_for("publishing", patience(count))?;
     // Many publishers begin one after the other within the first GOP.
-    let gops = if case.publishers > 1 { 2 } else { 1 };
+    let gops = if count > 1 { 2 } else { 1 };
     std::thread::sleep(shape.gop_length() * gops + Duration::from_millis(500));
     Ok(role)
 }
 
 fn start_players(case: &Case, port: u16, core: Option<usize>) -> Result<(Role, Report), String> {
-    let kind = if case.target == Target::Floor { "raw" } else { "rtmp" };
+    let kind = if case.target == Target::Floor { "raw" } else { case.output.name() };
     let numbers = [usize::from(port), case.players, case.publishers];
     let words = numbers.iter().map(usize::to_string);
     let words = std::iter::once("load".to_string()).chain(words).chain([kind.to_string()]);
@@ -146,4 +152,4 @@ fn patience(connections: usize) -> Duration {
 }
 
 const SETTLE: Duration = Duration::from_secs(2);
-const ANSWER: Duration = Duration::from_secs(10);
+pub(crate) const ANSWER: Duration = Duration::from_secs(10);

@@ -145,6 +145,6 @@ pub(crate) const FPS: u32 = 25;
 const KEY_TO_INTER: f64 = 8.0;
 /// 1,024 samples at 44,100 Hz.
 const AUDIO_STEP_NS: u64 = 1_024_000_000_000 / 44_100;
-const MARK: [u8; 4] = [0xFA, 0x17, 0x00, 0x75];
+pub(crate) const MARK: [u8; 4] = [0xFA, 0x17, 0x00, 0x75];
 /// Never zero: runs of zeros would look like start codes.
 const FILLER: u8 = 0xA5;

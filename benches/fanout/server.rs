@@ -5,12 +5,14 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::args::{Case, Options, Setting, Target};
+use crate::args::{Case, Options, Output, Setting, Target};
 use crate::children::{self, Guarded, Role};
 
 /// A running server.
 pub(crate) struct Server {
     pub(crate) port: u16,
+    /// Of one that speaks HTTP too.
+    pub(crate) http_port: u16,
     body: Body,
     folder: Folder,
 }
@@ -22,24 +24,82 @@ enum Body {
 
 impl Server {
     pub(crate) fn start(case: &Case, options: &Options) -> Result<Self, String> {
-        let port = free_port()?;
-        let folder = Folder::new(port)?;
-        let core = options.pin.then_some(children::SERVER_CORE);
-        let body = match case.target {
-            Target::Floor => Body::Floor(start_floor(case, port, core)?),
+        match case.target {
             Target::Ours => {
-                let text = our_configuration(case, port, &folder.path);
-                let words = ["-c".into(), folder.write("runnel.conf", &text)?];
-                start_foreign(&options.server, &words, &folder, core)?
+                let setting = match case.setting {
+                    Setting::Default => "mw_latency 350;",
+                    Setting::Low => {
+                        "min_latency on; mw_latency 0; tcp_nodelay on; mr { enabled off; }"
+                    }
+                    Setting::Auto => "mw_latency auto; tcp_nodelay on;",
+                };
+                let connections = case.players + case.publishers + 50;
+                if case.output == Output::Rtmp {
+                    return Self::ours(options, connections, false, setting);
+                }
+                let mount = "http_remux { enabled on; mount [vhost]/[app]/[stream].*; }";
+                Self::ours(options, connections, true, &format!("{setting} {mount}"))
             }
             Target::NginxRtmp => {
-                let file = folder.write("nginx.conf", &nginx_configuration(case, port))?;
-                let prefix = folder.path.display().to_string();
-                let words = ["-p".into(), prefix, "-c".into(), file];
-                start_foreign(&find_nginx()?, &words, &folder, core)?
+                Self::nginx(options, |port| nginx_configuration(case, port), |_| Ok(()))
             }
+            Target::Floor => {
+                let port = free_port()?;
+                let core = options.pin.then_some(children::SERVER_CORE);
+                let body = Body::Floor(start_floor(case, port, core)?);
+                Ok(Self { port, http_port: 0, body, folder: Folder::new(port)? })
+            }
+        }
+    }
+
+    /// Our server with `vhost` as the contents of the only vhost, with HTTP if `is_http`. Files
+    /// that it writes go to its own directory.
+    pub(crate) fn ours(
+        options: &Options,
+        connections: usize,
+        is_http: bool,
+        vhost: &str,
+    ) -> Result<Self, String> {
+        let (port, http_port) = (free_port()?, free_port()?);
+        let folder = Folder::new(port)?;
+        let http = match is_http {
+            true => format!("http_server {{ enabled on; listen 127.0.0.1:{http_port}; }}"),
+            false => String::new(),
         };
-        let mut server = Self { port, body, folder };
+        let text = format!(
+            "listen 127.0.0.1:{port};\n\
+             max_connections {connections};\n\
+             daemon off;\n\
+             pid ./runnel.pid;\n\
+             srs_log_tank console;\n\
+             srs_log_level error;\n\
+             {http}\n\
+             vhost __defaultVhost__ {{ {vhost} }}\n",
+        );
+        let words = ["-c".into(), folder.write("runnel.conf", text.as_bytes())?];
+        let core = options.pin.then_some(children::SERVER_CORE);
+        let body = start_foreign(&options.server, &words, &folder, core)?;
+        let mut server = Self { port, http_port, body, folder };
+        server.wait_until_listening()?;
+        Ok(server)
+    }
+
+    /// nginx with what `configuration` says for a port. `fill` puts files into its directory first.
+    pub(crate) fn nginx(
+        options: &Options,
+        configuration: impl FnOnce(u16) -> String,
+        fill: impl FnOnce(&Folder) -> Result<(), String>,
+    ) -> Result<Self, String> {
+        let port = free_port()?;
+        let folder = Folder::new(port)?;
+        fill(&folder)?;
+        let text = configuration(port);
+        let file = folder.write("nginx.conf", text.as_bytes())?;
+        let prefix = folder.path.display().to_string();
+        let words = ["-p".into(), prefix, "-c".into(), file];
+        let core = options.pin.then_some(children::SERVER_CORE);
+        let body = start_foreign(&find_nginx()?, &words, &folder, core)?;
+        let mut server = Self { port, http_port: port, body, folder };
         server.wait_until_listening()?;
         Ok(server)
     }
@@ -94,25 +154,6 @@ fn start_foreign(
     children::spawn(&mut command).map(Body::Foreign)
 }
 
-fn our_configuration(case: &Case, port: u16, folder: &Path) -> String {
-    let setting = match case.setting {
-        Setting::Default => "mw_latency 350;",
-        Setting::Low => "min_latency on; mw_latency 0; tcp_nodelay on; mr { enabled off; }",
-        Setting::Auto => "mw_latency auto; tcp_nodelay on;",
-    };
-    format!(
-        "listen 127.0.0.1:{port};\n\
-         max_connections {};\n\
-         daemon off;\n\
-         pid {}/runnel.pid;\n\
-         srs_log_tank console;\n\
-         srs_log_level error;\n\
-         vhost __defaultVhost__ {{ {setting} }}\n",
-        case.players + case.publishers + 50,
-        folder.display(),
-    )
-}
-
 /// Debian's defaults, in one process and with room for the connections. Its pings are off: our
 /// players do not answer them, and a long row would lose its connections.
 fn nginx_configuration(case: &Case, port: u16) -> String {
@@ -148,7 +189,7 @@ fn free_port() -> Result<u16, String> {
 }
 
 /// A directory of this run, removed with the value.
-struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
 }
 
@@ -160,9 +201,12 @@ impl Folder {
         Ok(Self { path })
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<String, String> {
+    /// Writes a file, in directories of its own if `name` has some. Returns its whole name.
+    pub(crate) fn write(&self, name: &str, contents: &[u8]) -> Result<String, String> {
         let path = self.path.join(name);
-        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let failed = |error| format!("{}: {error}", path.display());
+        path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
+        fs::write(&path, contents).map_err(failed)?;
         Ok(path.display().to_string())
     }
 

@@ -1,22 +1,24 @@
 //! The table, and the targets in plain lines under it.
 
-use crate::args::{Options, Setting, Target};
+use crate::args::{Options, Output, Setting, Target};
 use crate::measure::Row;
 use crate::process;
 
-/// Says what is measured and prints the names of the columns.
+/// Says what is measured.
 pub(crate) fn print_head(options: &Options, files: u64) {
-    let shape = options.shape;
     println!(
-        "streams of {} kbit/s, 25 frames/s, a key frame every {} s; {} s each row; {} cores, {}, \
-         load average {}; {files} files allowed",
-        shape.kbps,
-        shape.gop,
+        "{} s each row; {} cores, {}, load average {}; {files} files allowed",
         options.seconds,
         std::thread::available_parallelism().map_or(1, usize::from),
         if options.pin { "server on core 0, load on core 1" } else { "not pinned" },
         process::load_average(),
     );
+}
+
+/// Prints the names of the columns of [`print_row`].
+pub(crate) fn print_columns(options: &Options) {
+    let shape = options.shape;
+    println!("streams of {} kbit/s, 25 frames/s, a key frame every {} s", shape.kbps, shape.gop);
     println!(
         "Columns: CPU of the server, and for 1,000 players (publishers, where there are many); its \
          RSS with all connections and before them, and for each in KB; kernel KB: memory of both ends' TCP sockets, at \
@@ -34,13 +36,14 @@ pub(crate) fn print_row(row: &Row, before: &[Row]) {
     let joined = row.joined.as_ref();
     let first = |key| joined.and_then(|report| report.number(key));
     let per_thousand = row.cpu_percent.map(|cpu| cpu * 1000.0 / row.connections() as f64);
-    let streams = format!("{}>{}", case.publishers, case.players);
+    let form = if case.output == Output::Rtmp { "" } else { case.output.name() };
+    let streams = format!("{}>{} {form}", case.publishers, case.players);
     // A page more or less says nothing of few connections.
     let is_many = row.connections() >= 100;
     let cells = [
         case.target.name().to_string(),
         case.setting.name().to_string(),
-        streams,
+        streams.trim_end().to_string(),
         format!("{:.1}", row.mbps),
         shown(row.cpu_per_gb.filter(|_| case.publishers == 1), 3),
         shown(row.cpu_percent, 1),
@@ -56,6 +59,7 @@ pub(crate) fn print_row(row: &Row, before: &[Row]) {
         shown(row.load_percent, 0),
         shown(ratio(row, before, Target::Floor), 2),
         shown(ratio(row, before, Target::NginxRtmp), 2),
+        shown(to_rtmp(row, before), 2),
     ];
     let cells = cells.iter().zip(COLUMNS).map(|(cell, (_, width))| format!("{cell:>width$}"));
     let notes = notes(row);
@@ -85,6 +89,21 @@ fn ratio(row: &Row, before: &[Row], other: Target) -> Option<f64> {
     Some(row.cpu_per_gb? / rival(row, before, other)?.cpu_per_gb?)
 }
 
+/// The same of another form of the stream over that of RTMP.
+fn to_rtmp(row: &Row, rows: &[Row]) -> Option<f64> {
+    if row.case.output == Output::Rtmp {
+        return None;
+    }
+    let rtmp = rows.iter().find(|other| {
+        let (case, other) = (&row.case, &other.case);
+        other.output == Output::Rtmp
+            && other.target == case.target
+            && other.setting == case.setting
+            && other.players == case.players
+    });
+    Some(row.cpu_per_gb? / rtmp?.cpu_per_gb?)
+}
+
 /// The row of another target with as many players. The peer does not merge writes, and is measured
 /// once for all settings.
 fn rival<'a>(row: &Row, before: &'a [Row], other: Target) -> Option<&'a Row> {
@@ -100,8 +119,19 @@ fn rival<'a>(row: &Row, before: &'a [Row], other: Target) -> Option<&'a Row> {
 
 /// Names each target that the rows can tell of, and what was measured.
 pub(crate) fn print_targets(rows: &[Row]) {
-    println!();
-    let ours = |row: &&Row| row.case.target == Target::Ours;
+    if !rows.is_empty() {
+        println!();
+    }
+    for row in rows {
+        let most = match row.case.output {
+            Output::Rtmp => continue,
+            Output::Flv => 1.1,
+            Output::Ts => 1.25,
+        };
+        let name = format!("{} players of HTTP-{}", row.case.players, row.case.output.name());
+        judge(&name, "CPU for each GB to that of RTMP", most, to_rtmp(row, rows), "times");
+    }
+    let ours = |row: &&Row| row.case.target == Target::Ours && row.case.output == Output::Rtmp;
     for row in rows.iter().filter(ours).filter(|row| row.case.publishers == 1) {
         let (setting, players) = (row.case.setting, row.case.players);
         let name = format!("{players} players, {}", setting.name());
@@ -137,7 +167,8 @@ pub(crate) fn print_targets(rows: &[Row]) {
     }
 }
 
-fn judge(name: &str, what: &str, most: f64, measured: Option<f64>, unit: &str) {
+/// Prints a target and what was measured.
+pub(crate) fn judge(name: &str, what: &str, most: f64, measured: Option<f64>, unit: &str) {
     let (measured, verdict) = match measured {
         Some(value) if value <= most => (format!("{value:.2} {unit}"), "reached"),
         Some(value) => (format!("{value:.2} {unit}"), "not reached"),
@@ -146,7 +177,7 @@ fn judge(name: &str, what: &str, most: f64, measured: Option<f64>, unit: &str) {
     println!("{name}: {what} at most {most} {unit}: {measured} ({verdict})");
 }
 
-fn shown(value: Option<f64>, digits: usize) -> String {
+pub(crate) fn shown(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
 }
 
@@ -154,10 +185,10 @@ fn pair(one: Option<f64>, two: Option<f64>) -> String {
     format!("{}/{}", shown(one, 1), shown(two, 1))
 }
 
-const COLUMNS: [(&str, usize); 18] = [
+const COLUMNS: [(&str, usize); 19] = [
     ("server", 10),
     ("setting", 7),
-    ("streams", 9),
+    ("streams", 11),
     ("Mbit/s", 7),
     ("CPU s/GB", 8),
     ("CPU %", 6),
@@ -173,4 +204,5 @@ const COLUMNS: [(&str, usize); 18] = [
     ("load %", 6),
     ("x floor", 7),
     ("x nginx", 7),
+    ("x rtmp", 6),
 ];

@@ -8,7 +8,7 @@ use crate::proto::Machine;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -125,9 +125,13 @@ impl<M: Machine> Link<M> {
             if self.sock.poll_writable(cx).is_pending() {
                 return Poll::Pending;
             }
+            let len = bytes.len();
             match self.sock.get_ref().write(bytes) {
                 Ok(0) => return Poll::Ready(Err(End::Closed)),
                 Ok(n) => {
+                    if n < len {
+                        self.sock.is_full();
+                    }
                     self.machine.send_done(n);
                     self.sent += n as u64;
                 }
@@ -236,8 +240,42 @@ impl<M: Machine> Link<M> {
             }
             match self.sock.get_ref().write(bytes) {
                 Ok(n) => {
+                    if n < bytes.len() {
+                        self.sock.is_full();
+                    }
                     self.sent += n as u64;
                     return Ok(n);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.is_full(),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Sends what the machine has and `bytes` behind it, with one call where the socket takes them.
+    /// How many of `bytes` it took; 0 means that it takes nothing, as with [`write`](Self::write).
+    pub fn write_behind(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let ahead = self.machine.send_buf();
+            if ahead.is_empty() {
+                return self.write(cx, bytes);
+            }
+            if self.sock.poll_writable(cx).is_pending() {
+                return Ok(0);
+            }
+            let (ahead_len, all) = (ahead.len(), ahead.len() + bytes.len());
+            let slices = [IoSlice::new(ahead), IoSlice::new(bytes)];
+            match self.sock.get_ref().write_vectored(&slices) {
+                Ok(n) => {
+                    if n < all {
+                        self.sock.is_full();
+                    }
+                    self.sent += n as u64;
+                    self.machine.send_done(n.min(ahead_len));
+                    if n > ahead_len {
+                        return Ok(n - ahead_len);
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.is_full(),
@@ -292,5 +330,73 @@ impl<M: Machine> Link<M> {
                 Err(e) => return Some(Err(End::Protocol(e))),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::session::Registry;
+    use crate::io::run::{run, sleep};
+    use std::convert::Infallible;
+    use std::net::Ipv4Addr;
+
+    /// Says what it is given.
+    struct Speaker(Vec<u8>);
+
+    impl Machine for Speaker {
+        type Event = ();
+        type Error = Infallible;
+
+        fn receive(&mut self, _: &mut &[u8]) -> Result<Option<()>, Infallible> {
+            Ok(None)
+        }
+
+        fn send_buf(&self) -> &[u8] {
+            &self.0
+        }
+
+        fn send_done(&mut self, n: usize) {
+            self.0.drain(..n);
+        }
+    }
+
+    #[test]
+    fn what_the_machine_has_goes_ahead_of_what_is_behind_it() {
+        let head: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+        let body: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 253) as u8).collect();
+        let whole = [head.clone(), body.clone()].concat();
+        let got = run(|_| async move {
+            let listener = tcp::listen(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+            let mut peer = TcpStream::connect(listener.address().unwrap()).unwrap();
+            let reader = std::thread::spawn(move || {
+                // The sender fills both buffers first.
+                std::thread::sleep(Duration::from_millis(50));
+                let mut got = Vec::new();
+                peer.read_to_end(&mut got).map(|_| got)
+            });
+            let (socket, ip) = listener.accept().await.unwrap();
+            // Smaller than the head.
+            tcp::set_send_buffer(socket.get_ref(), 8192).unwrap();
+            let session = Rc::new(Registry::default()).enter(1, ip);
+            let mut link = Link::new(socket, Speaker(head), session);
+            let (mut taken, mut refusals) = (0, 0);
+            while taken < body.len() {
+                link.writable().await.unwrap();
+                match poll_fn(|cx| Poll::Ready(link.write_behind(cx, &body[taken..]))).await {
+                    Ok(0) => refusals += 1,
+                    Ok(n) => taken += n,
+                    Err(e) => panic!("{e}"),
+                }
+            }
+            assert!(refusals > 0, "the socket was full");
+            assert_eq!(link.traffic().1 as usize, 3_300_000);
+            drop(link);
+            while !reader.is_finished() {
+                sleep(Duration::from_millis(5)).await;
+            }
+            reader.join().unwrap().unwrap()
+        });
+        assert!(got.unwrap() == whole, "the bytes in their order");
     }
 }

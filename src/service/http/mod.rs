@@ -211,7 +211,9 @@ async fn finish(mut link: Connection, sent: Result<(), End<Error>>) -> (Connecti
 /// Sends what the machine has, then `bytes`.
 pub async fn send(link: &mut Connection, bytes: &[u8]) -> Result<(), End<Error>> {
     expect(link, SEND_TIMEOUT, "the client takes no data");
-    poll_fn(|cx| link.poll_flush(cx)).await?;
+    if bytes.is_empty() {
+        return link.flush().await;
+    }
     let mut rest = bytes;
     while !rest.is_empty() {
         let taken = write(link, rest).await?;
@@ -241,13 +243,14 @@ async fn send_file(link: &mut Connection, parts: &Parts) -> Result<(), End<Error
     Ok(())
 }
 
-/// Waits until the socket takes some of `bytes`, and gives it as much as it takes then.
+/// Waits until the socket takes some of `bytes`, behind what the machine has, and gives it as much
+/// as it takes then.
 async fn write(link: &mut Connection, bytes: &[u8]) -> Result<usize, End<Error>> {
     link.writable().await?;
     let mut taken = 0;
     poll_fn(|cx| {
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
-            match link.write(cx, rest) {
+            match link.write_behind(cx, rest) {
                 Ok(0) => break,
                 Ok(n) => taken += n,
                 Err(e) => return Poll::Ready(Err(End::Io(e))),
