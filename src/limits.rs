@@ -92,6 +92,11 @@ pub const HTTP_BODY: usize = 64 * 1024;
 pub const STREAMS_LISTED: usize = 200;
 /// Files that are sent over HTTP at once, one descriptor each. One more is refused (503).
 pub const FILES_OPEN: usize = 64;
+/// Bytes of the index (`moov`) of an MP4 file that may be sent from a time on: some hours of it. A
+/// file with a longer one is sent whole.
+pub const MP4_INDEX: usize = 2 << 20;
+/// Such indexes in memory at once, the old one and the new one. The next request waits.
+pub const MP4_INDEXES: usize = 2;
 /// Pieces of files that are read at once, [`FILE_PIECE`] bytes each, allocated when first used. The
 /// next one waits.
 pub const FILE_PIECES: usize = 4;
@@ -229,7 +234,7 @@ pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
     let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
-    let services = HLS_RAM + DISK_RESERVE + FILE_PIECES * FILE_PIECE;
+    let services = HLS_RAM + DISK_RESERVE + FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
     // A 32-bit machine has no more than it can address.
     clients
         .saturating_mul(CLIENT_BYTES)

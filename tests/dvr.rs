@@ -252,6 +252,62 @@ fn a_server_that_stops_finishes_its_files() {
 }
 
 #[test]
+fn a_stop_finishes_the_recording_of_every_stream() {
+    let Some(_) = tool("ffprobe") else { return };
+    let dvr = "dvr { enabled on; dvr_path rec/[stream].flv; }";
+    let hls = "hls { enabled on; hls_storage disk; hls_path hls; hls_fragment 60; }";
+    let demo = if cfg!(feature = "demo") { &["--demo"][..] } else { &[] };
+    let (port, dir) = (free_port(), TempDir::new());
+    let head = format!("listen 127.0.0.1:{port}; daemon off; srs_log_tank console;");
+    let text = format!("{head} vhost __defaultVhost__ {{ {dvr} {hls} }}");
+    fs::write(dir.join("test.conf"), text).unwrap();
+    let args = ["-c", "test.conf"].iter().chain(demo);
+    let server = Server::spawn(Command::new(RUNNEL).args(args), port, dir);
+    let mut peer = Peer::publish(&server, "cam");
+    media::demo().iter().take(200).for_each(|packet| peer.send(packet));
+    server.line_number("dvr: record ", 1 + demo.len());
+    std::thread::sleep(Duration::from_millis(1500));
+    server.signal(rustix::process::Signal::TERM);
+    server.line("server stops");
+    server.log.wait_for_end();
+    assert_eq!(server.count("flv done"), 1 + demo.len());
+    let files = recordings(&server.dir);
+    assert_eq!(files.len(), 1 + demo.len(), "{files:?}");
+    for file in &files {
+        assert!(duration(file) > 1.0, "{}", file.display());
+        assert_eq!(number(file, "filesize"), fs::metadata(file).unwrap().len() as f64);
+    }
+    if cfg!(feature = "hls") {
+        let all = server.dir.listing();
+        let ending =
+            |ending: &str| all.iter().filter(|p| p.to_str().unwrap().ends_with(ending)).count();
+        assert_eq!((ending(".ts"), ending(".m3u8")), (1 + demo.len(), 1 + demo.len()), "{all:?}");
+        assert_eq!(ending(".tmp"), 0, "{all:?}");
+    }
+}
+
+#[test]
+fn another_publisher_begins_a_recording_of_its_own() {
+    let Some(_) = tool("ffprobe") else { return };
+    let dvr = "dvr { enabled on; dvr_path rec/[stream].[timestamp].flv; }";
+    let server =
+        Server::with(&format!("vhost __defaultVhost__ {{ publish {{ takeover on; }} {dvr} }}"));
+    let mut first = Peer::publish(&server, "cam");
+    media::demo().iter().take(100).for_each(|packet| first.send(packet));
+    server.line("dvr: record ");
+    let mut second = Peer::publish(&server, "cam");
+    media::demo().iter().take(100).for_each(|packet| second.send(packet));
+    drop(second);
+    server.line_number("flv done", 2);
+    let order: Vec<_> = server.log.all().into_iter().filter(|l| l.contains("dvr: ")).collect();
+    let done = |line: &&String| line.contains("flv done");
+    assert!(order.iter().take(3).any(|line| done(&line)), "{order:?}");
+    let files = recordings(&server.dir);
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert!(files.iter().all(|file| duration(file) > 1.0));
+}
+
+#[test]
 fn the_samples_record() {
     for name in ["dvr.session", "dvr.segment", "dvr.path"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("conf/{name}.conf"));

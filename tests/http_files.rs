@@ -10,6 +10,8 @@ use common::{Server, TempDir, run, tool};
 use runnel::media::Kind;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 
 /// A server with a few files in its directory.
 fn with_files() -> (Server, u16) {
@@ -160,6 +162,87 @@ fn a_recording_is_played_from_any_place() {
         assert_eq!(get(http, &format!("/v.flv?start={start}"), "").0.status, status, "{start}");
     }
     assert_eq!(get(http, "/x.mp4?start=3", "").1.len(), 10, "no FLV");
+}
+
+/// What ffprobe says of the packets of a file, by stream: time, key frame, hash. Nothing is wrong.
+fn mp4_packets(ffmpeg: &Path, file: &Path) -> Vec<Vec<(f64, bool, String)>> {
+    let ffprobe = tool("ffprobe").unwrap();
+    let show = ["-v", "error", "-show_packets", "-show_data_hash", "md5", "-of", "compact=p=0"];
+    let output = Command::new(ffprobe).args(show).arg(file).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{}", file.display());
+    let decode = ["-v", "error", "-xerror", "-i", file.to_str().unwrap(), "-f", "null", "-"];
+    let decoded = Command::new(ffmpeg).args(decode).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&decoded.stderr), "", "{}", file.display());
+    let mut packets = vec![Vec::new(), Vec::new()];
+    let text = String::from_utf8(output.stdout).unwrap();
+    // The first of AAC has side data, and no hash on its line.
+    for line in text.lines().filter(|l| l.contains("stream_index=") && l.contains("data_hash=")) {
+        let field = |name: &str| {
+            let found = line.split('|').find_map(|f| f.strip_prefix(name)?.strip_prefix('='));
+            found.unwrap_or_default().to_owned()
+        };
+        let stream: usize = field("stream_index").parse().unwrap();
+        let key = field("flags").starts_with('K');
+        packets[stream].push((field("pts_time").parse().unwrap(), key, field("data_hash")));
+    }
+    packets
+}
+
+#[test]
+fn an_mp4_is_played_from_a_time_to_another() {
+    let (Some(ffmpeg), Some(_)) = (tool("ffmpeg"), tool("ffprobe")) else { return };
+    let (server, http) = with_files();
+    let www = server.dir.join("www");
+    let (picture, sound) = ("testsrc2=s=320x180:r=25", "anoisesrc=r=44100:seed=1");
+    let source =
+        ["-v", "error", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-t", "8"];
+    let codecs = ["-c:v", "libx264", "-g", "25", "-bf", "2", "-c:a", "aac"];
+    for (name, flags) in [("end.mp4", "0"), ("start.mp4", "faststart")] {
+        let file = www.join(name);
+        let rest = ["-movflags", flags, file.to_str().unwrap()];
+        run(&ffmpeg, source.iter().chain(&codecs).chain(&rest));
+        let whole = mp4_packets(&ffmpeg, &file);
+        // From, to; the second of the key frame, and seconds of picture.
+        for (query, key, seconds) in [
+            ("start=2.5", 2.0, 6.0),
+            ("start=3&end=5.02", 3.0, 2.04),
+            ("end=1.48", 0.0, 1.48),
+            ("start=0", 0.0, 8.0),
+            ("start=7.99", 7.0, 1.0),
+        ] {
+            let (head, body) = get(http, &format!("/{name}?{query}"), "");
+            assert_eq!((head.status, head.get("Content-Type")), (200, Some("video/mp4")));
+            assert!(body.len() < fs::metadata(&file).unwrap().len() as usize + 2000);
+            let cut = server.dir.join("cut.mp4");
+            fs::write(&cut, body).unwrap();
+            let got = mp4_packets(&ffmpeg, &cut);
+            assert!(got[0][0].1 && (got[0].len() as f64 / 25.0 - seconds).abs() < 0.01, "{query}");
+            let mut drifts = Vec::new();
+            for (got, whole) in got.iter().zip(&whole) {
+                let from = whole.iter().position(|p| p.2 == got[0].2).unwrap();
+                let same = got.iter().zip(&whole[from..]).all(|(a, b)| a.2 == b.2);
+                assert!(same, "{name} {query}");
+                drifts.push(whole[from].0 - got[0].0);
+            }
+            // The picture begins at its key frame, and sound stays with it, to a frame of AAC.
+            assert!((drifts[0] - key).abs() < 0.001, "{name} {query} {drifts:?}");
+            assert!((drifts[0] - drifts[1]).abs() < 0.024, "{name} {query} {drifts:?}");
+        }
+        assert_eq!(get(http, &format!("/{name}?start=8.1"), "").0.status, 416);
+        for query in ["start=x", "start=-1", "start=NaN", "start=1e99"] {
+            let (head, body) = get(http, &format!("/{name}?{query}"), "");
+            assert_eq!((head.status, body.len() as u64), (200, fs::metadata(&file).unwrap().len()));
+        }
+    }
+    // What is no MP4 of this kind is sent as it is.
+    let fragments = www.join("fragments.mp4");
+    let rest = ["-movflags", "frag_keyframe+empty_moov", fragments.to_str().unwrap()];
+    run(&ffmpeg, source.iter().chain(&codecs).chain(&rest));
+    for name in ["fragments.mp4", "x.mp4"] {
+        let (head, body) = get(http, &format!("/{name}?start=3"), "");
+        assert_eq!(head.status, 200);
+        assert!(body == fs::read(www.join(name)).unwrap());
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ pub mod f4;
 pub mod flv;
 #[cfg(feature = "hls")]
 pub mod m3u8;
+#[cfg(feature = "static-files")]
+pub mod mp4;
 #[cfg(feature = "_ts")]
 pub mod ts;
 

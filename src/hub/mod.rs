@@ -132,7 +132,7 @@ impl Hub {
     }
 
     /// The right to publish `key`, for connection `id`. With `takeover` the present publisher
-    /// loses it: what it still sends goes nowhere.
+    /// loses it: its receivers end, what it still sends goes nowhere.
     pub fn publish(
         &self,
         key: &StreamKey,
@@ -163,6 +163,12 @@ impl Hub {
     /// All streams that are published or played, other forms of them included.
     pub fn sources(&self) -> Vec<Rc<Source>> {
         self.inner.sources.borrow().values().cloned().collect()
+    }
+
+    /// Ends all streams: their receivers finish what they write. For the end of the process, when
+    /// not every publisher is a connection that could be told.
+    pub fn end(&self) {
+        self.sources().iter().for_each(|source| source.end());
     }
 
     /// The merge interval of [`Merge::Auto`] streams from now on, in milliseconds.

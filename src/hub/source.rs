@@ -90,6 +90,8 @@ pub struct Source {
     id: u32,
     owner: Owner,
     state: RefCell<State>,
+    /// The receivers of the present publisher. They go when it goes, or when another takes over.
+    sinks: RefCell<Vec<Box<dyn Sink>>>,
 }
 
 pub(super) struct State {
@@ -106,8 +108,6 @@ pub(super) struct State {
     players: usize,
     publisher: Option<u32>,
     epoch: u32,
-    /// Receivers that joined while the stream was live; the publisher takes them over.
-    joining: Vec<Box<dyn Sink>>,
     meter: Meter,
 }
 
@@ -143,10 +143,9 @@ impl Source {
             players: 0,
             publisher: None,
             epoch: 0,
-            joining: Vec::new(),
             meter: Meter::default(),
         };
-        Self { key, id, owner, state: RefCell::new(state) }
+        Self { key, id, owner, state: RefCell::new(state), sinks: RefCell::default() }
     }
 
     /// Its address.
@@ -230,7 +229,7 @@ impl Source {
         };
         if taken {
             sink.on_flush();
-            self.state.borrow_mut().joining.push(sink);
+            self.sinks.borrow_mut().push(sink);
         }
         taken
     }
@@ -239,6 +238,24 @@ impl Source {
     /// streams of sound alone.
     pub fn hold(&self, ms: u32) {
         self.state.borrow_mut().ring.hold(ms);
+    }
+
+    /// Ends the stream: its receivers finish, what its publisher still sends goes nowhere.
+    pub fn end(&self) {
+        self.end_sinks();
+        let mut state = self.state.borrow_mut();
+        state.publisher = None;
+        state.ring.forget_key();
+        state.trim();
+    }
+
+    /// Before anybody else writes what they write.
+    fn end_sinks(&self) {
+        let sinks = self.sinks.take();
+        for mut sink in sinks {
+            sink.on_flush();
+            sink.on_unpublish();
+        }
     }
 
     pub(super) fn state(&self) -> RefMut<'_, State> {
@@ -277,6 +294,11 @@ impl fmt::Debug for Source {
 }
 
 impl State {
+    /// Whether the publisher that began `epoch` is the present one.
+    const fn is_of(&self, epoch: u32) -> bool {
+        self.epoch == epoch && self.publisher.is_some()
+    }
+
     /// Makes room for one more player; gives the number of its cursor.
     pub(super) fn take(&mut self) -> usize {
         self.players += 1;
@@ -373,7 +395,6 @@ const WRITES_SHARE: u32 = 16;
 pub struct Publisher {
     source: Rc<Source>,
     epoch: u32,
-    sinks: Vec<Box<dyn Sink>>,
     mix: Mix,
     /// Payload bytes that players do not see yet.
     pending: usize,
@@ -384,7 +405,9 @@ pub struct Publisher {
 }
 
 impl Publisher {
+    /// The receivers of a publisher before it end here: both might write the same files.
     pub(super) fn start(source: Rc<Source>, id: u32) -> Self {
+        source.end_sinks();
         let epoch = {
             let mut state = source.state();
             state.publisher = Some(id);
@@ -395,15 +418,7 @@ impl Publisher {
             state.ring.forget_key();
             state.epoch
         };
-        Self {
-            source,
-            epoch,
-            sinks: Vec::new(),
-            mix: Mix::default(),
-            pending: 0,
-            pending_since: None,
-            dropped: 0,
-        }
+        Self { source, epoch, mix: Mix::default(), pending: 0, pending_since: None, dropped: 0 }
     }
 
     /// The stream.
@@ -411,9 +426,12 @@ impl Publisher {
         &self.source
     }
 
-    /// Adds a receiver; it sees what comes from now on.
+    /// Adds a receiver; it sees what comes from now on, until this publisher ends or loses the
+    /// stream to another.
     pub fn attach(&mut self, sink: Box<dyn Sink>) {
-        self.sinks.push(sink);
+        if !self.is_stale() {
+            self.source.sinks.borrow_mut().push(sink);
+        }
     }
 
     /// Packets left out because their codec or frame type is unknown.
@@ -421,9 +439,9 @@ impl Publisher {
         self.dropped
     }
 
-    /// Whether somebody took the stream over.
+    /// Whether somebody took the stream over, or ended it.
     pub fn is_stale(&self) -> bool {
-        self.source.peek().epoch != self.epoch
+        !self.source.peek().is_of(self.epoch)
     }
 
     /// One packet of the stream, at `now` milliseconds of the owner's clock. Players see it after
@@ -482,9 +500,8 @@ impl Publisher {
     pub fn flush(&mut self) {
         self.pending = 0;
         self.pending_since = None;
-        self.take_over();
-        for sink in &mut self.sinks {
-            sink.on_flush();
+        if !self.is_stale() {
+            self.source.sinks.borrow_mut().iter_mut().for_each(|sink| sink.on_flush());
         }
         let mut state = self.source.state();
         state.visible = state.ring.end();
@@ -518,9 +535,8 @@ impl Publisher {
         if self.is_stale() {
             return Ok(());
         }
-        self.take_over();
         let mut failed = None;
-        self.sinks.retain_mut(|sink| match sink.on_packet(packet) {
+        self.source.sinks.borrow_mut().retain_mut(|sink| match sink.on_packet(packet) {
             Ok(()) => true,
             Err(SinkError::Finished) => false,
             Err(error) => {
@@ -534,17 +550,9 @@ impl Publisher {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Receivers that joined meanwhile are this publisher's from now on.
-    fn take_over(&mut self) {
-        let mut state = self.source.state();
-        if state.epoch == self.epoch && !state.joining.is_empty() {
-            self.sinks.append(&mut state.joining);
-        }
-    }
-
     fn append(&mut self, packet: Packet, now: u64) {
         let mut state = self.source.state();
-        if state.epoch != self.epoch {
+        if !state.is_of(self.epoch) {
             return;
         }
         let later_metadata = packet.kind == Kind::Data && state.headers.metadata.is_some();
@@ -567,16 +575,9 @@ impl Drop for Publisher {
         // A sink that fails now has nothing left to end.
         let _ = self.drain(0);
         self.flush();
-        for sink in &mut self.sinks {
-            sink.on_unpublish();
+        if !self.is_stale() {
+            self.source.end();
         }
-        let mut state = self.source.state();
-        if state.epoch == self.epoch {
-            state.publisher = None;
-            state.ring.forget_key();
-            state.trim();
-        }
-        drop(state);
         self.source.retire();
     }
 }

@@ -801,6 +801,63 @@ fn a_sink_that_joins_a_live_stream_sees_it_from_the_key_frame_on() {
     assert_eq!(seen.1.get(), 1, "when it joined");
 }
 
+/// Writes down its name when it begins and when it ends.
+struct Writer(&'static str, Rc<RefCell<Vec<String>>>);
+
+impl Writer {
+    fn new(name: &'static str, log: &Rc<RefCell<Vec<String>>>) -> Box<Self> {
+        log.borrow_mut().push(format!("{name} begins"));
+        Box::new(Self(name, log.clone()))
+    }
+}
+
+impl Sink for Writer {
+    fn service(&self) -> &'static str {
+        "test"
+    }
+
+    fn on_packet(&mut self, packet: &Packet) -> Result<(), SinkError> {
+        self.1.borrow_mut().push(format!("{} {}", self.0, packet.dts));
+        Ok(())
+    }
+
+    fn on_unpublish(&mut self) {
+        self.1.borrow_mut().push(format!("{} ends", self.0));
+    }
+}
+
+#[test]
+fn the_sinks_of_a_publisher_end_before_those_of_the_next_begin() {
+    let (hub, log) = (hub(), Rc::default());
+    let mut first = hub.publish(&key("s"), every_packet(), 1, true).unwrap();
+    first.attach(Writer::new("a", &log));
+    publish(&mut first, [video(KEY, 1, 50)]);
+    let mut second = hub.publish(&key("s"), every_packet(), 2, true).unwrap();
+    second.attach(Writer::new("b", &log));
+    publish(&mut first, [video(KEY, 2, 50)]);
+    first.attach(Writer::new("late", &log));
+    publish(&mut second, [video(KEY, 3, 50)]);
+    drop(first);
+    publish(&mut second, [video(KEY, 4, 50)]);
+    drop(second);
+    let want = ["a begins", "a 1", "a ends", "b begins", "late begins", "b 3", "b 4", "b ends"];
+    assert_eq!(*log.borrow(), want);
+}
+
+#[test]
+fn the_end_of_the_hub_ends_every_stream_once() {
+    let (hub, log) = (hub(), Rc::default());
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    publisher.attach(Writer::new("a", &log));
+    publish(&mut publisher, [video(KEY, 1, 50)]);
+    hub.end();
+    assert!(publisher.is_stale() && publisher.source().publisher().is_none());
+    publish(&mut publisher, [video(KEY, 2, 50)]);
+    drop(publisher);
+    assert_eq!(*log.borrow(), ["a begins", "a 1", "a ends"]);
+    assert!(hub.find(&key("s")).is_none());
+}
+
 #[test]
 fn another_form_of_a_stream_lives_beside_it() {
     let hub = hub();

@@ -1,7 +1,7 @@
 //! Files that are sent to clients. A thread of their own opens and reads them, so that a disk that
 //! stalls holds up no stream; they are read in pieces, a bounded number of which is in memory.
 
-use crate::limits::{FILE_PIECE, FILE_PIECES, FILES_OPEN};
+use crate::limits::{FILE_PIECE, FILE_PIECES, FILES_OPEN, MP4_INDEXES};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 use smol::channel::{Receiver, Sender, bounded};
@@ -19,12 +19,20 @@ use std::thread;
 const QUEUE: usize = 16;
 
 type Job = Box<dyn FnOnce() + Send>;
+type Rooms = (Sender<()>, Receiver<()>);
 type Pieces = (Sender<Vec<u8>>, Receiver<Vec<u8>>);
 
 thread_local! {
     static QUEUED: RefCell<Option<Sender<Job>>> = const { RefCell::new(None) };
     static PIECES: Pieces = pieces();
     static OPEN: Cell<usize> = const { Cell::new(0) };
+    static ROOMS: Rooms = {
+        let rooms = bounded(MP4_INDEXES);
+        for _ in 0..MP4_INDEXES {
+            let _ = rooms.0.try_send(());
+        }
+        rooms
+    };
 }
 
 /// What stands at a path.
@@ -80,6 +88,24 @@ impl Opened {
         piece.0.truncate(result?);
         Ok(piece)
     }
+
+    /// Gives `job` to the thread for files, with a way to read up to so many bytes at a place: for
+    /// what takes many short reads. Nothing else is read meanwhile.
+    pub async fn search<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&dyn Fn(u64, usize) -> io::Result<Vec<u8>>) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let file = self.file.clone();
+        run(move || {
+            job(&|at, len| {
+                let mut bytes = vec![0; len];
+                let read = read_full(&file, &mut bytes, at)?;
+                bytes.truncate(read);
+                Ok(bytes)
+            })
+        })
+        .await
+    }
 }
 
 impl Deref for Piece {
@@ -94,6 +120,25 @@ impl Drop for Piece {
     fn drop(&mut self) {
         // There is room: it came from there.
         let _ = PIECES.try_with(|(free, _)| free.try_send(std::mem::take(&mut self.0)));
+    }
+}
+
+/// Room for one of [`MP4_INDEXES`] in memory.
+#[derive(Debug)]
+pub struct Room(());
+
+impl Room {
+    /// Waits until there is some.
+    pub async fn take() -> io::Result<Self> {
+        let free = ROOMS.with(|(_, free)| free.clone());
+        free.recv().await.map_err(|_| io::ErrorKind::Other)?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = ROOMS.try_with(|(rooms, _)| rooms.try_send(()));
     }
 }
 

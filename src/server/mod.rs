@@ -171,6 +171,7 @@ async fn stop(cx: &Rc<Context>) {
         }
         sleep(Duration::from_millis(5)).await;
     }
+    cx.hub.end();
     SERVICES.iter().for_each(|service| (service.stop)());
     let written = cx.disk.finish(limits::DISK_TIMEOUT);
     // Whoever waited for that has more to write: lists of what is unfinished.

@@ -123,6 +123,8 @@ impl From<Reply> for Answer {
 pub struct Parts {
     /// The file.
     pub file: Opened,
+    /// Sent before it.
+    pub lead: Bytes,
     /// What of it.
     pub ranges: Vec<Range<u64>>,
     /// 200 or 206.
@@ -135,7 +137,8 @@ pub struct Parts {
 
 impl Parts {
     pub(super) fn head(&self) -> Response<'_> {
-        let length = self.ranges.iter().map(|r| r.end.saturating_sub(r.start)).sum();
+        let ranges = self.ranges.iter().map(|r| r.end.saturating_sub(r.start));
+        let length = ranges.fold(self.lead.len() as u64, u64::saturating_add);
         Response {
             status: self.status,
             content_type: self.content_type,

@@ -176,7 +176,7 @@ async fn give(mut link: Connection, answer: Answer, crossdomain: bool) -> (Conne
                 allow(crossdomain, &mut parts.headers);
                 let wanted = link.machine.respond(&parts.head());
                 let sent = match wanted {
-                    true => send_file(&mut link, &parts).await,
+                    true => send_file(&mut link, &mut parts).await,
                     false => Ok(()),
                 };
                 return finish(link, sent).await;
@@ -224,8 +224,8 @@ pub async fn send(link: &mut Connection, bytes: &[u8]) -> Result<(), End<Error>>
 
 /// Sends the head and the parts. A piece that the socket does not take at once is given back and
 /// read again later, so that slow clients hold no memory.
-async fn send_file(link: &mut Connection, parts: &Parts) -> Result<(), End<Error>> {
-    send(link, &[]).await?;
+async fn send_file(link: &mut Connection, parts: &mut Parts) -> Result<(), End<Error>> {
+    send(link, &std::mem::take(&mut parts.lead)).await?;
     for range in &parts.ranges {
         let mut at = range.start;
         while at < range.end {

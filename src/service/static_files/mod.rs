@@ -1,21 +1,22 @@
 //! Files over HTTP: `http_server.dir`, the `http_static` of vhosts, recordings with `?start=`.
 
+mod seek;
+
 use crate::config::DEFAULT_VHOST;
 use crate::context::Context;
-use crate::format::flv;
+use crate::format::mp4;
 use crate::io::read::{self, Found, Opened};
 use crate::proto::http::{Method, Request, date};
 use crate::service::Service;
 use crate::service::http::{Answer, Ask, Parts, Reply, Router, to_slash};
+use bytes::Bytes;
+use seek::Seek;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
 /// Serves files.
 pub const SERVICE: Service = Service { routes, ..Service::new("static-files") };
-
-/// Tags looked at for the sequence headers of a recording.
-const FLV_TAGS: usize = 64;
 
 fn routes(cx: &Rc<Context>, router: &mut Router) {
     let config = cx.config();
@@ -86,15 +87,30 @@ async fn answer(request: &Request, path: &str, file: Opened) -> io::Result<Answe
         return Ok(Reply { headers, content_type: "", ..Reply::status(304) }.into());
     }
     let whole = 0..size;
-    let mut parts = Parts { file, ranges: vec![whole], status: 200, content_type, headers };
+    let mut parts =
+        Parts { file, lead: Bytes::new(), ranges: vec![whole], status: 200, content_type, headers };
     let flv = path.ends_with(".flv") || path.ends_with(".fhv");
     if flv && let Some(start) = request.param("start").and_then(|s| s.parse().ok()) {
-        match seek(&parts.file, start).await? {
+        match seek::flv(&parts.file, start).await? {
             Seek::To(ranges) => parts.ranges = ranges,
             Seek::Nowhere => {}
             Seek::Beyond => return Ok(beyond(size).into()),
         }
         return Ok(Answer::File(Box::new(parts)));
+    }
+    let mp4 = path.ends_with(".mp4") || path.ends_with(".m4v") || path.ends_with(".m4a");
+    let (start, end) = (moment(request, "start"), moment(request, "end"));
+    if mp4 && (start.is_some() || end.is_some()) {
+        match seek::mp4(&parts.file, start.unwrap_or_default(), end).await? {
+            Ok((lead, data)) => {
+                (parts.lead, parts.ranges) = (lead, vec![data]);
+                // Places in it are not those in the file.
+                parts.headers.retain(|(name, _)| *name == "Last-Modified");
+                return Ok(Answer::File(Box::new(parts)));
+            }
+            Err(mp4::Error::Beyond) => return Ok(beyond(size).into()),
+            Err(e) => log::info!("{path} is sent whole: {e}"),
+        }
     }
     let asked = if path.ends_with(".mp4") {
         request.param("range").or_else(|| request.param("bytes")).map(|r| format!("bytes={r}"))
@@ -164,52 +180,14 @@ fn range(text: &str, size: u64) -> Option<Result<Range<u64>, NotThere>> {
     Some(if range.start < range.end { Ok(range) } else { Err(NotThere) })
 }
 
-/// Where a player that seeks in a recording goes on.
-#[derive(Debug)]
-enum Seek {
-    /// The file header, the sequence headers, the rest from there.
-    To(Vec<Range<u64>>),
-    /// The file is not one to seek in.
-    Nowhere,
-    /// The place is behind its end.
-    Beyond,
+/// A parameter in seconds, as milliseconds.
+fn moment(request: &Request, name: &str) -> Option<u64> {
+    let seconds: f64 = request.param(name)?.parse().ok()?;
+    (0.0..LONGEST).contains(&seconds).then_some((seconds * 1000.0) as u64)
 }
 
-/// Finds the sequence headers: from the first audio or video tag to the end of the first of each.
-async fn seek(file: &Opened, start: u64) -> io::Result<Seek> {
-    if start == 0 {
-        return Ok(Seek::Nowhere);
-    }
-    if start > file.size {
-        return Ok(Seek::Beyond);
-    }
-    let header = flv::FILE_HEADER.len() as u64;
-    let (mut at, mut first, mut end) = (header, None, 0);
-    let (mut audio, mut video) = (false, false);
-    for _ in 0..FLV_TAGS {
-        let head = file.read(at, flv::TAG_HEADER as u64).await?;
-        let Some(&[kind, a, b, c, ..]) = head.first_chunk::<{ flv::TAG_HEADER }>() else { break };
-        let next = at + flv::TAG_HEADER as u64 + u64::from(u32::from_be_bytes([0, a, b, c])) + 4;
-        let seen = match kind {
-            8 => &mut audio,
-            9 => &mut video,
-            _ => {
-                at = next;
-                continue;
-            }
-        };
-        first.get_or_insert(at);
-        if !std::mem::replace(seen, true) {
-            end = next;
-        }
-        at = next;
-        if audio && video {
-            break;
-        }
-    }
-    let Some(first) = first.filter(|_| end <= file.size) else { return Ok(Seek::Nowhere) };
-    Ok(Seek::To(vec![0..header, first..end, start..file.size]))
-}
+/// Seconds: ten years.
+const LONGEST: f64 = 3e8;
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 
