@@ -340,6 +340,7 @@ mod tests {
     use crate::io::run::{run, sleep};
     use std::convert::Infallible;
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     /// Says what it is given.
     struct Speaker(Vec<u8>);
