@@ -283,6 +283,7 @@ fn players_over_http_count_as_connections() {
 }
 
 #[test]
+#[cfg(feature = "demo")]
 fn without_a_file_all_streams_are_there() {
     let http = free_port();
     let server = Server::without_file(&["--demo", "--http-port", &http.to_string()]);

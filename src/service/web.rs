@@ -8,8 +8,8 @@ use crate::io::clock;
 use crate::limits::STREAMS_LISTED;
 use crate::media::{Codec, Kind, classify};
 use crate::proto::http::{Method, encode_path};
-use crate::service::Service;
 use crate::service::http::{Answer, Ask, Reply, Router};
+use crate::service::{FEATURES, Service};
 use std::fmt::Write as _;
 use std::rc::Rc;
 
@@ -106,6 +106,10 @@ fn stream(source: &Source, vhost: &Vhost) -> String {
         measured.since.map_or(0, |since| now.saturating_sub(since)),
     );
     for (form, path) in paths(key.app(), key.stream(), vhost) {
+        let service = if form == "hls" { "hls" } else { "remux" };
+        if !FEATURES.contains(&service) {
+            continue;
+        }
         if matches!(form, "aac" | "mp3") && !form.eq_ignore_ascii_case(sound) {
             continue;
         }

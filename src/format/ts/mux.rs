@@ -14,8 +14,9 @@ use crate::media::{Codec, Packet, time};
 /// points at which a player can join.
 const TABLES_MS: u64 = 5000;
 const TABLES_AUDIO_MS: u64 = 1000;
-/// The clock reference is repeated at least so often where key frames are rarer.
-const CLOCK_MS: u64 = 5000;
+/// The clock reference comes with key frames, and with the first picture after this time: no more
+/// than 100 ms may be between two (ISO/IEC 13818-1 §2.7.2).
+const CLOCK_MS: u64 = 50;
 /// A stream that the tables state and that had no frame for so long, while the other one had, is
 /// left out of them.
 const REVIEW_MS: u64 = 2000;
@@ -137,10 +138,11 @@ impl Mux {
         }
     }
 
-    /// The next frame gets tables in front of it. Call [`flush`](Self::flush) before, for what
+    /// The next frame gets tables in front of it, the next picture a clock reference. Call [`flush`](Self::flush) before, for what
     /// belongs into the segment that ends.
     pub fn begin_segment(&mut self) {
         self.due = true;
+        self.reference_at = None;
     }
 
     /// Writes audio that was gathered.
