@@ -5,8 +5,10 @@ use super::{
     section::{Field, Reader, Value, section, wrong},
     tree::Directive,
     value::Seconds,
+    vhost::Vhost,
 };
 use core::net::IpAddr;
+use std::fmt;
 
 section! {
     /// Who may publish and play, by address: deny counts more than allow, no rule means no.
@@ -132,6 +134,37 @@ impl Security {
             (true, true, _) => Verdict::Denied,
             (true, false, true) => Verdict::Allowed,
             (true, false, false) => Verdict::NotAllowed,
+        }
+    }
+}
+
+/// Why a client may not, with the number of the original.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// 2015 refer, 1052 no rule allows, 1053 a rule denies.
+    pub code: u16,
+    /// What the client and the log are told.
+    pub text: String,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. ret={}", self.text, self.code)
+    }
+}
+
+impl Vhost {
+    /// Whether a client at `ip` that came from `page_url` may take `role`: `refer`, then
+    /// `security`. Every way in and out asks here.
+    pub fn admit(&self, role: Role, ip: IpAddr, page_url: &str) -> Result<(), Denied> {
+        let denied = |code, text| Err(Denied { code, text });
+        if !self.refer.check(role, page_url) {
+            return denied(2015, format!("pageUrl {page_url:?} is not allowed by refer"));
+        }
+        match self.security.check(role, ip) {
+            Verdict::Allowed => Ok(()),
+            Verdict::Denied => denied(1053, format!("denied by security, ip={ip}")),
+            Verdict::NotAllowed => denied(1052, format!("no security rule allows ip={ip}")),
         }
     }
 }

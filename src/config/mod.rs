@@ -21,7 +21,7 @@ mod tree;
 mod value;
 mod vhost;
 
-pub use access::{Bandcheck, Peers, Refer, Role, Rule, Security, Verdict};
+pub use access::{Bandcheck, Denied, Peers, Refer, Role, Rule, Security, Verdict};
 pub use delivery::{
     Dash, Dvr, DvrPlan, Hds, Hls, HlsAcodec, HlsOnError, HlsStorage, HlsVcodec, HttpRemux,
     HttpStatic,

@@ -1,6 +1,6 @@
 //! Who may publish and play what. Decided before anything is promised to the peer.
 
-use crate::config::{Config, Role, Verdict, Vhost};
+use crate::config::{Config, Denied, Role, Vhost};
 use crate::hub::{Refused, StreamKey};
 use crate::proto::rtmp::command::Connect;
 use crate::proto::rtmp::url;
@@ -51,6 +51,12 @@ impl From<Refused> for Refusal {
     }
 }
 
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::new(denied.code, denied.text)
+    }
+}
+
 impl From<url::Error> for Refusal {
     fn from(error: url::Error) -> Self {
         Self::new(error.code(), error.to_string())
@@ -69,17 +75,7 @@ pub fn open(
     let Some(vhost) = config.vhost(&address.vhost) else {
         return Err(Refusal::new(2014, format!("no vhost is called {}", address.vhost)));
     };
-    if !vhost.refer.check(role, &connect.page_url) {
-        let text = format!("pageUrl {:?} is not allowed by refer", connect.page_url);
-        return Err(Refusal::new(2015, text));
-    }
-    match vhost.security.check(role, ip) {
-        Verdict::Allowed => {}
-        Verdict::Denied => return Err(Refusal::new(1053, format!("denied by security, ip={ip}"))),
-        Verdict::NotAllowed => {
-            return Err(Refusal::new(1052, format!("no security rule allows ip={ip}")));
-        }
-    }
+    vhost.admit(role, ip, &connect.page_url)?;
     let key = StreamKey::new(&vhost.name, &address.app, &address.stream);
     Ok(Opened { key, vhost: vhost.clone(), param: address.param })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::config::DEFAULT_VHOST;
 use crate::limits;
 
 /// What tcUrl and stream name say together. Nothing in it is empty after [`discovery`] except
@@ -175,7 +176,6 @@ const fn bounded(part: &'static str, text: &str, max: usize) -> Result<(), Error
 }
 
 const PORT: u16 = 1935;
-const DEFAULT_VHOST: &str = "__defaultVhost__";
 const DEFAULT_VHOST_PARAM: &str = "?vhost=__defaultVhost__";
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod derive;
 mod mount;
 mod play;
 
-use crate::config::{Role, Verdict, Vhost};
+use crate::config::{Denied, Role, Vhost};
 use crate::context::Context;
 use crate::hub::{Sink, SinkError, StreamKey};
 use crate::media::Packet;
@@ -88,16 +88,9 @@ fn live(ask: &Ask, wait: bool) -> Answer {
 }
 
 /// The rules that hold for playing over RTMP. The page is the one that the client says it is on.
-fn admit(vhost: &Vhost, ask: &Ask) -> Result<(), String> {
+fn admit(vhost: &Vhost, ask: &Ask) -> Result<(), Denied> {
     let page = ask.request.header("referer").unwrap_or_default();
-    if !vhost.refer.check(Role::Play, page) {
-        return Err(format!("pageUrl {page:?} is not allowed by refer. ret=2015"));
-    }
-    match vhost.security.check(Role::Play, ask.peer) {
-        Verdict::Allowed => Ok(()),
-        Verdict::Denied => Err(format!("denied by security, ip={}. ret=1053", ask.peer)),
-        Verdict::NotAllowed => Err(format!("no security rule allows ip={}. ret=1052", ask.peer)),
-    }
+    vhost.admit(Role::Play, ask.peer, page)
 }
 
 /// Joins a stream for players that wait for it, and for those to come that shall not wait.
