@@ -144,9 +144,11 @@ pub const CONF_DEPTH: usize = 64;
 pub const CONF_WARNINGS: usize = 100;
 /// NAL units of one picture in TS, 16 bytes each on the stack. A picture with more is left out.
 pub const NAL_UNITS: usize = 128;
-/// Bytes of the parameter sets that a TS muxer keeps, a stream. A sequence header with more cannot
-/// be muxed.
+/// Bytes of the parameter sets that a TS muxer keeps, a stream, and an input that makes sequence
+/// headers of them. A sequence header with more cannot be muxed; a set beyond it is not taken.
 pub const PARAMETER_SETS: usize = 8 * 1024;
+/// Parameter sets that an input keeps, 48 bytes each beside their own. One more is not taken.
+pub const PARAMETER_SETS_COUNT: usize = 64;
 /// Bytes of audio that a TS muxer gathers for one PES packet, a stream; the length of a PES packet
 /// has 16 bits. More begins the next one; a single frame that is longer is left out.
 pub const GATHERED_AUDIO: usize = 32 * 1024;

@@ -8,6 +8,7 @@ mod pes;
 mod psi;
 mod tag;
 
+pub use crate::codec::nal::Video;
 pub use mux::{Mux, Muxed, bound};
 pub use tag::{Body, read};
 
@@ -19,15 +20,6 @@ pub const PACKET: usize = 188;
 
 /// Ticks of the clock in a millisecond: it runs at 90 kHz.
 pub const TICKS: i64 = 90;
-
-/// A video codec that has a stream type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Video {
-    /// Stream type 0x1b.
-    H264,
-    /// Stream type 0x24.
-    Hevc,
-}
 
 /// An audio codec that has a stream type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
