@@ -144,6 +144,13 @@ pub const CONF_DEPTH: usize = 64;
 pub const CONF_WARNINGS: usize = 100;
 /// NAL units of one picture in TS, 16 bytes each on the stack. A picture with more is left out.
 pub const NAL_UNITS: usize = 128;
+/// Bytes of an incoming transport stream in which there is no packet before it is said to be none.
+pub const TS_SEARCH: usize = 256 * 1024;
+/// Programs of an incoming transport stream that are looked at, about 1 KB each. Others are passed
+/// over.
+pub const TS_PROGRAMS: usize = 16;
+/// Different notes about an incoming transport stream. Others are not given.
+pub const TS_NOTES: usize = 16;
 /// Bytes of the parameter sets that a TS muxer keeps, a stream, and an input that makes sequence
 /// headers of them. A sequence header with more cannot be muxed; a set beyond it is not taken.
 pub const PARAMETER_SETS: usize = 8 * 1024;

@@ -6,6 +6,7 @@ pub mod assemble;
 pub mod avc;
 pub mod bits;
 pub mod hevc;
+pub mod mp3;
 pub mod nal;
 
 use std::fmt;

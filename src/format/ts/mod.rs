@@ -1,6 +1,7 @@
 //! MPEG transport streams (ISO/IEC 13818-1) of one program: H.264 or HEVC, AAC or MP3. What HLS
 //! segments and HTTP-TS are made of.
 
+mod demux;
 mod mux;
 mod nal;
 mod packet;
@@ -9,6 +10,7 @@ mod psi;
 mod tag;
 
 pub use crate::codec::nal::Video;
+pub use demux::{Counters, Demux, Note, Stop};
 pub use mux::{Mux, Muxed, bound};
 pub use tag::{Body, read};
 
