@@ -149,6 +149,15 @@ pub const TS_SEARCH: usize = 256 * 1024;
 /// Programs of an incoming transport stream that are looked at, about 1 KB each. Others are passed
 /// over.
 pub const TS_PROGRAMS: usize = 16;
+/// Bytes of a playlist that is pulled. They are not kept; a longer one is refused.
+pub const PLAYLIST_BYTES: usize = 4 << 20;
+/// The longest line of it. A longer one makes the playlist invalid.
+pub const PLAYLIST_LINE: usize = 4 * 1024;
+/// Segments of it that are taken at once, 64 bytes and an address of [`PLAYLIST_LINE`] bytes at most
+/// each. The playlist is read again for the next ones.
+pub const PLAYLIST_SEGMENTS: usize = 16;
+/// Variants of a master playlist. Others are not looked at.
+pub const PLAYLIST_VARIANTS: usize = 32;
 /// Different notes about an incoming transport stream. Others are not given.
 pub const TS_NOTES: usize = 16;
 /// Bytes of the parameter sets that a TS muxer keeps, a stream, and an input that makes sequence
