@@ -191,7 +191,7 @@ impl Reader {
                 self.is_media = true;
             }
             "#EXT-X-TARGETDURATION" => {
-                self.media.target = u32::try_from(millis(value)? / 1000).unwrap_or(u32::MAX);
+                self.media.target = millis(value)? / 1000;
                 self.is_media = true;
             }
             "#EXT-X-MEDIA-SEQUENCE" if self.media.count == 0 => {

@@ -139,7 +139,10 @@ impl Frames {
                     self.bytes = Vec::new();
                     return (0, Ok(()));
                 }
-                (_, None) => Ok(Counters::add(&mut port.counters.damaged)),
+                (_, None) => {
+                    Counters::add(&mut port.counters.damaged);
+                    Ok(())
+                }
                 (Form::Aac(config), Some(time)) => {
                     let header = if self.config == Some(config) {
                         Ok(())

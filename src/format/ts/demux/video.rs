@@ -166,7 +166,10 @@ impl Pictures {
                 .picture(nal::units(picture), time, port.memory, port.out)
                 .map_err(Stop::Memory),
             // Nothing is known of the time before the first PES packet that states one.
-            None => Ok(Counters::add(&mut port.counters.damaged)),
+            None => {
+                Counters::add(&mut port.counters.damaged);
+                Ok(())
+            }
         };
         self.bytes.drain(..end.min(self.bytes.len()));
         self.marks.advance(end);
