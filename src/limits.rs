@@ -149,6 +149,10 @@ pub const TS_SEARCH: usize = 256 * 1024;
 /// Programs of an incoming transport stream that are looked at, about 1 KB each. Others are passed
 /// over.
 pub const TS_PROGRAMS: usize = 16;
+/// The most that a transport stream that comes in has in memory beside its packets: the picture in
+/// progress, parameter sets, frames of sound, sections of tables.
+pub const TS_INPUT: usize =
+    MESSAGE_MAX + PARAMETER_SETS + PARAMETER_SETS_COUNT * 48 + TS_PROGRAMS * 2048 + 40 * 1024;
 /// Bytes of a playlist that is pulled. They are not kept; a longer one is refused.
 pub const PLAYLIST_BYTES: usize = 4 << 20;
 /// The longest line of it. A longer one makes the playlist invalid.
@@ -158,6 +162,9 @@ pub const PLAYLIST_LINE: usize = 4 * 1024;
 pub const PLAYLIST_SEGMENTS: usize = 16;
 /// Variants of a master playlist. Others are not looked at.
 pub const PLAYLIST_VARIANTS: usize = 32;
+/// Bytes of an ID3 tag in front of audio in which its time is looked for. The rest of a longer one
+/// is passed over.
+pub const ID3_BYTES: usize = 1024;
 /// Different notes about an incoming transport stream. Others are not given.
 pub const TS_NOTES: usize = 16;
 /// Bytes of the parameter sets that a TS muxer keeps, a stream, and an input that makes sequence

@@ -137,10 +137,9 @@ fn cases() -> Vec<Case> {
         ("hevc", format!("{av} {HEVC} {AAC}"), hevc, aac),
         (
             "big",
-            format!(
-                "-f lavfi -i testsrc2=s=1280x720:r=25 -vf noise=alls=20:allf=t -t 1 \
+            "-f lavfi -i testsrc2=s=1280x720:r=25 -vf noise=alls=20:allf=t -t 1 \
             -c:v libx264 -preset ultrafast -qp 26 -bf 2 -pix_fmt yuv420p -omit_video_pes_length 0"
-            ),
+                .into(),
             h264,
             None,
         ),

@@ -288,12 +288,12 @@ fn attribute<'a>(list: &'a str, name: &str) -> Option<&'a str> {
     }
 }
 
-fn number(text: &str) -> Result<u64, Error> {
+pub(super) fn number(text: &str) -> Result<u64, Error> {
     text.trim().parse().map_err(|_| NUMBER)
 }
 
 /// `seconds[.fraction][,title]`.
-fn millis(text: &str) -> Result<u32, Error> {
+pub(super) fn millis(text: &str) -> Result<u32, Error> {
     let time = text.split(',').next().unwrap_or_default().trim();
     let seconds: f64 = time.parse().map_err(|_| NUMBER)?;
     let millis = (seconds * 1000.0).round();
@@ -301,7 +301,7 @@ fn millis(text: &str) -> Result<u32, Error> {
     if (0.0..=f64::from(u32::MAX)).contains(&millis) { Ok(millis as u32) } else { Err(NUMBER) }
 }
 
-const NUMBER: Error = Error::Invalid("number in a playlist");
+pub(super) const NUMBER: Error = Error::Invalid("number in a playlist");
 const NO_PLAYLIST: Error = Error::Invalid("a playlist begins with #EXTM3U");
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod audio;
 mod marks;
 mod packets;
+mod sound;
 mod sync;
 mod tables;
 mod video;
@@ -14,6 +15,8 @@ use super::{Audio, PACKET, Video};
 use crate::limits::{TS_NOTES, TS_PROGRAMS};
 use crate::media::Packet;
 use crate::media::arena::{Full, Memory};
+pub use sound::Sound;
+
 use audio::Frames;
 use marks::Clock;
 use packets::{Continuity, Order, Parsed, Pes};
@@ -147,6 +150,8 @@ pub enum Stop {
         /// There were packets before.
         before: bool,
     },
+    /// The same of audio without a container ([`Sound`]).
+    NoSound,
     /// There is no memory for a packet.
     Memory(Full),
 }
@@ -206,9 +211,7 @@ impl Demux {
 
     /// The next thing to be said.
     pub fn note(&mut self) -> Option<Note> {
-        let first = self.notes.waiting.first().copied()?;
-        self.notes.waiting.remove(0);
-        Some(first)
+        self.notes.take()
     }
 
     fn packet(
@@ -498,6 +501,7 @@ impl fmt::Display for Stop {
         match self {
             Self::NotTs { before: false } => f.write_str("not a transport stream"),
             Self::NotTs { before: true } => f.write_str("the transport stream was lost"),
+            Self::NoSound => f.write_str("neither AAC in ADTS nor MP3"),
             Self::Memory(full) => full.fmt(f),
         }
     }
@@ -511,6 +515,12 @@ impl Notes {
         if !self.given.contains(&note) && self.given.push(note).is_ok() {
             self.tell(note);
         }
+    }
+
+    fn take(&mut self) -> Option<Note> {
+        let first = self.waiting.first().copied()?;
+        self.waiting.remove(0);
+        Some(first)
     }
 
     /// When nobody takes them the newest ones are lost.

@@ -10,7 +10,7 @@ mod psi;
 mod tag;
 
 pub use crate::codec::nal::Video;
-pub use demux::{Counters, Demux, Note, Stop};
+pub use demux::{Counters, Demux, Note, Sound, Stop};
 pub use mux::{Mux, Muxed, bound};
 pub use tag::{Body, read};
 

@@ -74,9 +74,6 @@ impl Frames {
 
     /// Takes a piece of a PES packet.
     pub(super) fn piece(&mut self, piece: &Piece<'_>, port: &mut Port<'_>) -> Result<(), Stop> {
-        if self.refused {
-            return Ok(());
-        }
         if let Some(begin) = &piece.begin {
             if let Some(pts) = begin.pts {
                 let pts = port.clock.advance(pts);
@@ -84,8 +81,27 @@ impl Frames {
             }
             self.locked |= self.bytes.is_empty();
         }
+        self.data(piece.data, port)
+    }
+
+    /// From the next byte on the time is `ticks`, and a frame begins there. What was not whole
+    /// before it is gone.
+    pub(super) fn begin(&mut self, ticks: Option<i64>) {
+        self.bytes.clear();
+        self.marks.clear();
+        self.locked = true;
+        if let Some(ticks) = ticks {
+            self.marks.push(0, ticks, ticks);
+        }
+    }
+
+    /// Takes the next bytes of the stream.
+    pub(super) fn data(&mut self, data: &[u8], port: &mut Port<'_>) -> Result<(), Stop> {
+        if self.refused {
+            return Ok(());
+        }
         // Some of it at a time: what is held stays within two frames.
-        for piece in piece.data.chunks(FRAME) {
+        for piece in data.chunks(FRAME) {
             self.bytes.extend_from_slice(piece);
             let (used, given) = self.frames(port);
             self.bytes.drain(..used.min(self.bytes.len()));

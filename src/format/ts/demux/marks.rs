@@ -19,6 +19,11 @@ impl Clock {
         time
     }
 
+    /// The last one; `None` before the first.
+    pub(super) const fn last(&self) -> Option<i64> {
+        self.last
+    }
+
     /// `time` where it is nearest to the last one.
     pub(super) fn near(&self, time: u64) -> i64 {
         let time = (time & ((1 << BITS) - 1)).cast_signed();
