@@ -573,3 +573,17 @@ fn a_picture_longer_than_a_message_is_left_out() {
     assert_eq!(back.counters.oversized, 1);
     assert_eq!(times(&back), [(0, 0), (80, 0)]);
 }
+
+#[test]
+fn a_picture_of_many_units_is_whole() {
+    use crate::limits::NAL_UNITS;
+    let mut writer = Writer::start(&[(0x1b, 0x100)]);
+    let mut picture = key();
+    for _ in 0..2 * NAL_UNITS {
+        picture.extend(hex("000001 6540 aabbcc"));
+    }
+    writer.pes(0x100, Some((0, 0)), None, &picture);
+    let back = clean(&writer.out);
+    let key = back.of(Kind::Video)[1];
+    assert_eq!(key.payload.len(), 5 + 4 + 302 + 2 * NAL_UNITS * 9);
+}

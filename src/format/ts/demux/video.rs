@@ -6,7 +6,7 @@ use super::packets::{Begin, Piece};
 use super::{Counters, Port, Stop};
 use crate::codec::assemble::{Assembler, Time, extend_bounded};
 use crate::codec::nal::{self, Unit};
-use crate::limits::MESSAGE_MAX;
+use crate::limits::{MESSAGE_MAX, NAL_UNITS};
 
 /// Before a PES packet that states its length is taken for a whole picture, so many were one.
 const TRUSTED: u8 = 3;
@@ -161,10 +161,17 @@ impl Pictures {
         let start = nal::start_code(picture).unwrap_or_default();
         let time = self.times.next(self.marks.take(start));
         let given = match time {
-            Some(time) => self
-                .assembler
-                .picture(nal::units(picture), time, port.memory, port.out)
-                .map_err(Stop::Memory),
+            Some(time) => {
+                let Port { memory, out, .. } = port;
+                // They are gone through several times: looked for once, if they are not too many.
+                let mut units = heapless::Vec::<&[u8], NAL_UNITS>::new();
+                let assembler = &mut self.assembler;
+                let given = match nal::units(picture).try_for_each(|unit| units.push(unit)) {
+                    Ok(()) => assembler.picture(units.iter().copied(), time, *memory, *out),
+                    Err(_) => assembler.picture(nal::units(picture), time, *memory, *out),
+                };
+                given.map_err(Stop::Memory)
+            }
             // Nothing is known of the time before the first PES packet that states one.
             None => {
                 Counters::add(&mut port.counters.damaged);
