@@ -1,10 +1,10 @@
 use super::super::psi::crc32;
-use super::super::{Defaults, Mux, TICKS};
+use super::super::{Audio, Defaults, Mux, TICKS, Video};
 use super::*;
 use crate::codec::testing::{hex, mutations};
 use crate::format::flv;
 use crate::limits::{MESSAGE_MAX, TS_SEARCH};
-use crate::media::arena::{Arena, Pool};
+use crate::media::arena::{Arena, Full, Pool};
 use crate::media::{Kind, time};
 
 const SPS: &str = "6742c00cd901419f9f011000000300100000030320f142a480";
