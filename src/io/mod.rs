@@ -12,6 +12,7 @@ pub mod player;
 mod reactor;
 #[cfg(feature = "_http")]
 pub mod read;
+pub mod requests;
 pub mod run;
 pub mod signal;
 pub mod stage;

@@ -3,18 +3,21 @@
 use crate::config::{Config, Endpoint};
 use crate::context::Context;
 use crate::io::log::{next_id, traced};
+use crate::io::run::Once;
 use crate::io::{files, run, tcp};
 use crate::limits;
 use crate::server::{StartError, rtmp};
 use crate::service::{Port, SERVICES};
 use core::net::SocketAddr;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// After accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time for a socket to be closed by its task.
+const CLOSING: Duration = Duration::from_millis(5);
 /// Descriptors that the process has beside its sockets: 3 standard streams, 2 of our reactor, 4 of
 /// async-io's, 2 ends of the signal socket and one more for each of 4 signals, 1 to spare.
 const OWN_FILES: usize = 16;
@@ -22,7 +25,7 @@ const OWN_FILES: usize = 16;
 /// RTMP, which every image has.
 const RTMP: Port = Port {
     name: "RTMP",
-    endpoint: |_| None,
+    endpoints: |config| config.listen.clone(),
     serve: |socket, id, peer, cx| Box::pin(rtmp::serve(socket, id, peer, cx)),
 };
 
@@ -31,6 +34,7 @@ pub struct Listener {
     socket: tcp::ListenSocket,
     /// Where it listens.
     pub address: SocketAddr,
+    endpoint: Endpoint,
     port: Port,
 }
 
@@ -45,18 +49,85 @@ impl Listener {
 /// is taken is fatal when it was asked for by a file; `built_in`, it is left out.
 pub fn bind(config: &Config, built_in: bool) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
-    for endpoint in &config.listen {
-        listeners.push(bind_one(RTMP, *endpoint)?);
-    }
-    for port in SERVICES.iter().filter_map(|service| service.port) {
-        let Some(endpoint) = (port.endpoint)(config) else { continue };
+    for (port, endpoint) in wanted(config) {
         match bind_one(port, endpoint) {
             Ok(listener) => listeners.push(listener),
-            Err(e) if built_in => log::warn!("no {}: {}", port.name, e.text),
+            Err(e) if built_in && port.name != RTMP.name => {
+                log::warn!("no {}: {}", port.name, e.text)
+            }
             Err(e) => return Err(e),
         }
     }
     Ok(listeners)
+}
+
+/// Every port that `config` asks for.
+fn wanted(config: &Config) -> impl Iterator<Item = (Port, Endpoint)> {
+    let services = SERVICES.iter().filter_map(|service| service.port);
+    [RTMP].into_iter().chain(services).flat_map(move |port| {
+        (port.endpoints)(config).into_iter().map(move |endpoint| (port, endpoint))
+    })
+}
+
+/// The sockets that listen, each with a way to end it.
+#[derive(Debug, Default)]
+pub struct Listeners(RefCell<Vec<(&'static str, Endpoint, Once)>>);
+
+impl Listeners {
+    /// Serves `listener` until it is closed.
+    pub fn open(&self, cx: &Rc<Context>, listener: Listener) {
+        let (close, closed) = run::once();
+        self.0.borrow_mut().push((listener.port.name, listener.endpoint, close));
+        let context = cx.clone();
+        let serve = async move {
+            let (name, address) = (listener.port.name, listener.address);
+            run::first(closed, listener.serve(context)).await;
+            log::info!("{name} listens no more at {address}");
+        };
+        cx.spawner.spawn(traced(next_id(), serve));
+    }
+
+    /// Binds what `config` asks for and is not open, and closes what it does not ask for. When
+    /// something cannot be bound, all stays as it is.
+    pub async fn follow(&self, cx: &Rc<Context>, config: &Config) -> Result<(), StartError> {
+        let wanted: Vec<_> = wanted(config).collect();
+        let is_open =
+            |name, endpoint| self.0.borrow().iter().any(|(n, e, _)| (*n, *e) == (name, endpoint));
+        let mut bound = Vec::new();
+        for (port, endpoint) in &wanted {
+            if is_open(port.name, *endpoint) {
+                continue;
+            }
+            // The same port at other addresses is free only when the former socket is closed.
+            if self.close(|_, open| open.port == endpoint.port && !is_wanted(&wanted, open)) {
+                run::sleep(CLOSING).await;
+            }
+            bound.push(bind_one(*port, *endpoint)?);
+        }
+        self.close(|name, open| !wanted.iter().any(|(p, e)| (p.name, e) == (name, open)));
+        bound.into_iter().for_each(|listener| self.open(cx, listener));
+        Ok(())
+    }
+
+    /// Closes all.
+    pub fn close_all(&self) {
+        self.close(|_, _| true);
+    }
+
+    /// Closes those that are `meant`. Whether there were any.
+    fn close(&self, meant: impl Fn(&str, &Endpoint) -> bool) -> bool {
+        let mut all = self.0.borrow_mut();
+        let (closed, open): (Vec<_>, Vec<_>) =
+            all.drain(..).partition(|(name, endpoint, _)| meant(name, endpoint));
+        *all = open;
+        let any = !closed.is_empty();
+        closed.into_iter().for_each(|(.., close)| close.set());
+        any
+    }
+}
+
+fn is_wanted(wanted: &[(Port, Endpoint)], open: &Endpoint) -> bool {
+    wanted.iter().any(|(_, endpoint)| endpoint == open)
 }
 
 fn bind_one(port: Port, endpoint: Endpoint) -> Result<Listener, StartError> {
@@ -65,7 +136,7 @@ fn bind_one(port: Port, endpoint: Endpoint) -> Result<Listener, StartError> {
         .map_err(|e| StartError::new(1002, refused_port(port.name, at, &e)))?;
     let address =
         socket.address().map_err(|e| StartError::new(1003, format!("listen at {at}: {e}")))?;
-    Ok(Listener { socket, address, port })
+    Ok(Listener { socket, address, endpoint, port })
 }
 
 fn refused_port(name: &str, port: u16, error: &io::Error) -> String {

@@ -6,6 +6,7 @@ pub mod listen;
 pub mod options;
 mod play;
 mod publish;
+mod reload;
 pub mod rtmp;
 
 use crate::config::{self, Config, Endpoint, HttpServer, LogTank};
@@ -47,10 +48,24 @@ impl StartError {
 
 /// The configuration that `options` name, with the notices that reading it gave already logged.
 pub fn load(options: &Options) -> Result<Config, StartError> {
-    let mut config = match &options.config {
-        None => Config::builtin(),
-        Some(path) => read(path)?,
-    };
+    let Some(path) = &options.config else { return Ok(adjusted(Config::builtin(), options)) };
+    let text = files::read(path, limits::CONF_BYTES)
+        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
+    parse(path, &text, options)
+}
+
+/// The configuration in `text`, which is that of the file `path`.
+fn parse(path: &Path, text: &[u8], options: &Options) -> Result<Config, StartError> {
+    let loaded = config::load(text)
+        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
+    for notice in loaded.warnings.iter().chain(&loaded.absent(FEATURES)) {
+        log::warn!("{}: {notice}", path.display());
+    }
+    Ok(adjusted(loaded.config, options))
+}
+
+/// With what the command line says.
+fn adjusted(mut config: Config, options: &Options) -> Config {
     if let Some(port) = options.port {
         config.listen = vec![Endpoint::any(port)];
     }
@@ -62,18 +77,7 @@ pub fn load(options: &Options) -> Result<Config, StartError> {
         };
         config.http_server = Rc::new(server);
     }
-    Ok(config)
-}
-
-fn read(path: &Path) -> Result<Config, StartError> {
-    let text = files::read(path, limits::CONF_BYTES)
-        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
-    let loaded = config::load(&text)
-        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
-    for notice in loaded.warnings.iter().chain(&loaded.absent(FEATURES)) {
-        log::warn!("{}: {notice}", path.display());
-    }
-    Ok(loaded.config)
+    config
 }
 
 /// Serves until a signal ends the process.
@@ -90,7 +94,8 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     banner::print(options, &config, &listeners);
     tank::configure(&log_settings(&config))
         .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
-    run::run(|spawner| serve(options.demo, config, listeners, spawner))
+    let options = options.clone();
+    run::run(|spawner| serve(options, config, listeners, spawner))
         .map_err(|e| StartError::new(1013, format!("epoll: {e}")))?
 }
 
@@ -106,18 +111,16 @@ fn log_settings(config: &Config) -> tank::Settings {
 }
 
 async fn serve(
-    demo: bool,
+    options: Options,
     config: Config,
     listeners: Vec<listen::Listener>,
     spawner: Spawner,
 ) -> Result<(), StartError> {
     let signals = Signals::new()
         .map_err(|e| StartError::new(1048, format!("signals cannot be received: {e}")))?;
-    let cx = Context::new(config, demo, spawner);
-    for listener in listeners {
-        let context = cx.clone();
-        cx.spawner.spawn(tank::traced(tank::next_id(), listener.serve(context)));
-    }
+    let cx = Context::new(config, options.demo, spawner);
+    let open = cx.part::<listen::Listeners>();
+    listeners.into_iter().for_each(|listener| open.open(&cx, listener));
     for service in SERVICES {
         (service.start)(&cx);
     }
@@ -137,8 +140,10 @@ async fn serve(
     });
     // In a task of its own: this one is polled whenever any is.
     let (stop_now, stopping) = run::once();
+    let context = cx.clone();
     cx.spawner.spawn(async move {
-        obey(signals).await;
+        let (context, options) = (&context, &options);
+        run::first(obey(signals, context, options), answer_reloads(context, options)).await;
         stop_now.set();
     });
     stopping.await;
@@ -147,16 +152,26 @@ async fn serve(
 }
 
 /// Acts on signals until one of them is to stop.
-async fn obey(mut signals: Signals) {
+async fn obey(mut signals: Signals, cx: &Rc<Context>, options: &Options) {
     loop {
         match signals.next().await {
             Request::Stop => return,
-            Request::Reload => log::warn!("reload is not in this image, restart instead"),
+            Request::Reload => {
+                // Whoever asks otherwise wants to know; the log says it to all.
+                let _ = reload::reload(cx, options).await;
+            }
             Request::Reopen => {
                 tank::reopen();
                 log::info!("log file reopened");
             }
         }
+    }
+}
+
+/// Reloads for services that ask for it.
+async fn answer_reloads(cx: &Rc<Context>, options: &Options) {
+    while let Some(asked) = cx.reloads.next().await {
+        asked.answer(reload::reload(cx, options).await);
     }
 }
 
