@@ -19,6 +19,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -167,7 +168,7 @@ impl Client {
     /// that ends right then may see it twice.
     pub async fn fetch(&self, request: &Request) -> Result<Reply, Error> {
         let stage = Cell::new("in the queue");
-        limited(request.timeout, &stage, async {
+        let work = Box::pin(async {
             let _slot = self.slots.acquire().await;
             let (mut connection, head) = self.reach(request, true, &stage).await?;
             let most = request.max_body;
@@ -186,19 +187,19 @@ impl Client {
             }
             self.keep(connection);
             Ok(Reply { head: *head, body })
-        })
-        .await
+        });
+        limited(request.timeout, &stage, work).await
     }
 
     /// As [`fetch`](Self::fetch), for a body without a bound that is taken as it comes. It has a
     /// connection of its own, which does not count among [`FETCHES`].
     pub async fn open(&self, request: &Request) -> Result<Stream, Error> {
         let stage = Cell::new("");
-        limited(request.timeout, &stage, async {
+        let work = Box::pin(async {
             let (connection, head) = self.reach(request, false, &stage).await?;
             Ok(Stream { link: connection.link, head: *head, over: false })
-        })
-        .await
+        });
+        limited(request.timeout, &stage, work).await
     }
 
     /// Connections that were made.
@@ -364,7 +365,8 @@ impl fmt::Debug for Kept {
 async fn limited<T>(
     limit: Duration,
     stage: &Cell<&'static str>,
-    work: impl Future<Output = Result<T, Error>>,
+    // Boxed: else `within` has room for it several times, and so has whoever waits for that.
+    work: Pin<Box<impl Future<Output = Result<T, Error>>>>,
 ) -> Result<T, Error> {
     let done = within(limit, work).await;
     done.unwrap_or_else(|| Err(Error::TimedOut(limit, stage.get())))

@@ -151,7 +151,8 @@ impl Resolver {
         if let Ok(address) = bare.parse() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let found = self.look_up(name).await;
+        // Boxed, and so below: futures are copied into those that wait for them, several times.
+        let found = Box::pin(self.look_up(name)).await;
         let mut addresses = found.map_err(|why| Error { name: name.to_owned(), why })?;
         addresses.truncate(DNS_ADDRESSES);
         Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
@@ -159,6 +160,10 @@ impl Resolver {
 
     /// See [`srv`].
     pub async fn srv(&self, name: &str) -> Result<Vec<Target>, Error> {
+        Box::pin(self.services(name)).await
+    }
+
+    async fn services(&self, name: &str) -> Result<Vec<Target>, Error> {
         let error = |why| Error { name: name.to_owned(), why };
         let (settings, _) = self.settings(name).await;
         let mut answer = Err(Why::Nothing);
@@ -328,7 +333,7 @@ async fn ask_server(
         return Ok(answer);
     }
     // What is here is good, too, should there be no TCP.
-    match within(timeout, by_stream(server, timeout, &query)).await {
+    match within(timeout, Box::pin(by_stream(server, timeout, &query))).await {
         Some(Ok(packet)) => read(&packet).map_err(Why::Dns),
         _ if !answer.is_empty() => Ok(answer),
         Some(Err(e)) => Err(Why::Io(e.kind())),
