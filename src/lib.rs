@@ -58,6 +58,8 @@
 //! * A new HTTP path: the `routes` of a service; its handler gives a reply, a file, or takes the
 //!   connection over.
 //! * A new input: a machine in [`proto`], a task that pushes into a [`hub::Publisher`].
+//! * What turns to other servers: [`io::connect`] for a connection by name (`srv:` names too),
+//!   `io::fetch` for HTTP. Neither blocks the thread; both end when they are dropped.
 //! * A new directive: one line in the `section!` it belongs to ([`config`]); `conf/full.conf` is
 //!   generated from it.
 //! * A new bound: [`limits`], and in `boards/*.toml` when it depends on the board.

@@ -114,9 +114,12 @@ pub const DNS_OTHER: Duration = Duration::from_millis(500);
 /// From one attempt to connect to the next address of the same host, which does not end the first
 /// (RFC 8305 §5).
 pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
-/// HTTP requests of our own at once, a descriptor and about 4 KB each beside their bodies. The next
-/// one waits, within its time.
-pub const FETCHES: usize = 32;
+/// HTTP requests of our own at once, a descriptor each (three while a name is looked up) and
+/// [`FETCH_BYTES`] at most. The next one waits, within its time.
+pub const FETCHES: usize = 16;
+/// The most that an HTTP request of our own has in memory, with a body of the reply of
+/// [`HTTP_BODY`]: its task, the reply's head and lines, a read of the body.
+pub const FETCH_BYTES: usize = 8 * 1024 + 2 * HTTP_HEAD + READ_BUF + HTTP_BODY;
 /// Connections to HTTP servers that are kept for the next request, a descriptor each. The oldest
 /// one is closed.
 pub const FETCH_KEPT: usize = 8;
@@ -270,7 +273,8 @@ pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
     let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
-    let services = HLS_RAM + DISK_RESERVE + FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
+    let files = FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
+    let services = HLS_RAM + DISK_RESERVE + files + FETCHES * FETCH_BYTES;
     // A 32-bit machine has no more than it can address.
     clients
         .saturating_mul(CLIENT_BYTES)

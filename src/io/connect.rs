@@ -64,8 +64,15 @@ impl fmt::Display for Error {
             Self::Resolve(e) => e.fmt(f),
             Self::Connect { target, tried } => {
                 write!(f, "cannot connect to {target}")?;
-                for (i, failure) in tried.iter().enumerate() {
-                    write!(f, "{} {failure}", if i == 0 { ":" } else { "," })?;
+                // Else the target names it.
+                let port = target.starts_with("srv:");
+                for (i, Failure { address, why }) in tried.iter().enumerate() {
+                    f.write_str(if i == 0 { ": " } else { ", " })?;
+                    if port {
+                        write!(f, "{address} {why}")?;
+                    } else {
+                        write!(f, "{} {why}", address.ip())?;
+                    }
                 }
                 Ok(())
             }
@@ -95,13 +102,12 @@ pub enum Why {
     Io(ErrorKind),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.address.ip())?;
-        match self.why {
-            Why::Refused => f.write_str("refused"),
-            Why::TimedOut(limit) => write!(f, "timed out after {} s", limit.as_secs_f32()),
-            Why::Io(e) => write!(f, "{e}"),
+        match self {
+            Self::Refused => f.write_str("refused"),
+            Self::TimedOut(limit) => write!(f, "timed out after {} s", limit.as_secs_f32()),
+            Self::Io(e) => write!(f, "{e}"),
         }
     }
 }

@@ -256,13 +256,13 @@ impl Client {
         stage: &Cell<&'static str>,
     ) -> Result<(Kept, Box<Head>), Error> {
         stage.set("waiting for the reply");
-        while request.keep_alive
+        if request.keep_alive
             && let Some(mut kept) = self.take(url).await
         {
             match ask(&mut kept.link, request).await {
                 Ok(head) => return Ok((kept, head)),
                 // It was closed at the other end just now.
-                Err(e) if is_dead(&e) && kept.link.machine.is_untouched() => break,
+                Err(e) if is_dead(&e) && kept.link.machine.is_untouched() => {}
                 Err(e) => return Err(e),
             }
         }

@@ -121,20 +121,6 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
-    /// The names to ask for in place of `name`, in their order.
-    fn candidates(&self, name: &str) -> Vec<String> {
-        let mut names = vec![name.to_owned()];
-        if !name.ends_with('.') {
-            let longer = self.search.iter().map(|domain| format!("{name}.{domain}"));
-            let dots = name.bytes().filter(|&b| b == b'.').count();
-            let at = if dots >= self.ndots { names.len() } else { 0 };
-            names.splice(at..at, longer);
-        }
-        names
-    }
-}
-
 /// Looks names up. The default one does as `/etc/resolv.conf` says, which it reads each time.
 #[derive(Clone, Debug, Default)]
 pub struct Resolver(Option<Settings>);
@@ -232,6 +218,18 @@ impl Resolver {
 }
 
 impl Settings {
+    /// The names to ask for in place of `name`, in their order.
+    fn candidates(&self, name: &str) -> Vec<String> {
+        let mut names = vec![name.to_owned()];
+        if !name.ends_with('.') {
+            let longer = self.search.iter().map(|domain| format!("{name}.{domain}"));
+            let dots = name.bytes().filter(|&b| b == b'.').count();
+            let at = if dots >= self.ndots { names.len() } else { 0 };
+            names.splice(at..at, longer);
+        }
+        names
+    }
+
     /// IPv6 and IPv4 addresses of `name`, in turn. The questions go out together, and when one is
     /// answered the other gets little more time.
     async fn both(&self, name: &str) -> Result<Vec<IpAddr>, Why> {
@@ -323,6 +321,7 @@ async fn ask_server(
     name: &str,
     kind: Kind,
 ) -> Result<Answer, Why> {
+    // Who guesses has to guess the port, too, which the kernel draws.
     let id = fastrand::u16(..);
     let query = dns::query(id, name, kind).map_err(Why::Dns)?;
     let read = |packet: &[u8]| dns::answer(packet, id, name, kind);

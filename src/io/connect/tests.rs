@@ -74,6 +74,8 @@ fn the_error_names_each_address_and_what_happened() {
         Failure { address: refused, why: Why::Refused },
     ];
     assert_eq!(tried, want);
+    let error = Error::Connect { target: "srv:_x".into(), tried: tried[1..].to_vec() };
+    assert_eq!(error.to_string(), format!("cannot connect to srv:_x: {refused} refused"));
     let error = Error::Connect { target: "origin.example:1935".into(), tried };
     let text = "cannot connect to origin.example:1935: 127.0.0.1 timed out after 0.4 s, \
         127.0.0.1 refused";

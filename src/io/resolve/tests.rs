@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+/// Flags and records: type, data.
+type Told = (u16, Vec<(u16, Vec<u8>)>);
+
 /// A name server on a thread. `answer` gets the name, the type and how many questions came before,
 /// and gives records (type, data) and flags, or `None` to keep silent. It ends with the process.
 fn server(
-    answer: impl Fn(&str, u16, usize) -> Option<(u16, Vec<(u16, Vec<u8>)>)> + Send + Sync + 'static,
+    answer: impl Fn(&str, u16, usize) -> Option<Told> + Send + Sync + 'static,
 ) -> (SocketAddr, Arc<AtomicUsize>) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = socket.local_addr().unwrap();
@@ -47,10 +50,7 @@ fn server(
     (address, count)
 }
 
-fn reply(
-    query: &[u8],
-    answer: impl Fn(&str, u16) -> Option<(u16, Vec<(u16, Vec<u8>)>)>,
-) -> Option<Vec<u8>> {
+fn reply(query: &[u8], answer: impl Fn(&str, u16) -> Option<Told>) -> Option<Vec<u8>> {
     let (mut at, mut labels) = (12, Vec::new());
     while query[at] != 0 {
         let len = usize::from(query[at]);
@@ -93,7 +93,7 @@ fn target(text: &str) -> Vec<u8> {
     name(text)
 }
 
-fn zone(name: &str, kind: u16, _: usize) -> Option<(u16, Vec<(u16, Vec<u8>)>)> {
+fn zone(name: &str, kind: u16, _: usize) -> Option<Told> {
     let v4 = |n| (1, vec![10, 0, 0, n]);
     let v6 = |n| (28, [&[0xfd; 15][..], &[n]].concat());
     let records = match (name.to_lowercase().as_str(), kind) {
