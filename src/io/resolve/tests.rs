@@ -13,11 +13,16 @@ type Told = (u16, Vec<(u16, Vec<u8>)>);
 fn server(
     answer: impl Fn(&str, u16, usize) -> Option<Told> + Send + Sync + 'static,
 ) -> (SocketAddr, Arc<AtomicUsize>) {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = socket.local_addr().unwrap();
+    // Another test may have the port for TCP.
+    let (socket, address, listener) = std::iter::repeat_with(|| {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = socket.local_addr().unwrap();
+        TcpListener::bind(address).map(|listener| (socket, address, listener))
+    })
+    .find_map(Result::ok)
+    .unwrap();
     let (count, answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(answer));
     // Over TCP everything is told, and nothing is cut off.
-    let listener = TcpListener::bind(address).unwrap();
     let by_stream = answer.clone();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -154,7 +159,10 @@ fn a_name_without_dots_is_looked_for_in_the_search_domains_first() {
 fn a_server_that_keeps_silent_or_fails_is_not_the_last_one_asked() {
     let (silent, asked) = server(|_, _, _| None);
     let (failing, _) = server(|_, _, _| Some((2, vec![])));
-    let nobody = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    // A socket that hears another one only: for all else nobody is there.
+    let reserved = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    reserved.connect((Ipv4Addr::LOCALHOST, 9)).unwrap();
+    let nobody = reserved.local_addr().unwrap();
     let (good, _) = server(zone);
     let start = Instant::now();
     let four = look_up(&asking(&[nobody, failing, silent]), "four.example");
