@@ -107,7 +107,7 @@ fn zone(name: &str, kind: u16, _: usize) -> Option<Told> {
         ("four.example" | "four.lan", 1) => vec![v4(9)],
         ("alias.example", _) => vec![(5, target("four.example"))],
         ("circle.example", _) => vec![(5, target("circle.example"))],
-        ("only6.example", 1) => return None,
+        ("only6.example" | "gone.example", 1) => return None,
         ("only6.example", 28) => vec![v6(6)],
         ("many.example", 1) => (0..40).map(v4).collect(),
         ("four.example" | "four.lan", _) => vec![],
@@ -174,6 +174,17 @@ fn a_server_that_keeps_silent_or_fails_is_not_the_last_one_asked() {
     }
     assert_eq!(look_up(&asking(&[failing]), "x.y"), Err(Why::Dns(dns::Error::Server(2))));
     assert_eq!(look_up(&asking(&[nobody]), "x.y"), Err(Why::Io(ErrorKind::ConnectionRefused)));
+}
+
+#[test]
+fn a_server_that_answers_for_one_kind_only_costs_little() {
+    let (address, _) = server(zone);
+    let servers = vec![address];
+    let slow = Resolver::new(Settings { servers, ..Settings::default() });
+    let start = Instant::now();
+    assert_eq!(look_up(&slow, "gone.example"), Err(Why::Dns(dns::Error::NotFound)));
+    assert_eq!(look_up(&slow, "only6.example").map(|all| all.len()), Ok(1));
+    assert!(start.elapsed() < 2 * DNS_TIMEOUT, "{:?}", start.elapsed());
 }
 
 #[test]
