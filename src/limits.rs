@@ -78,7 +78,8 @@ pub const LOG_QUEUE: usize = 64 * 1024;
 pub const LOG_LINE: usize = 4096;
 /// Bytes of the head of an HTTP request, kept while it comes in, and its lines until it is answered;
 /// of a player only until it starts. A longer one is refused (431), and so is a client that sent
-/// more requests than that ahead of their answers.
+/// more requests than that ahead of their answers. The same for the head of a reply to a request of
+/// our own; with a longer one it fails.
 pub const HTTP_HEAD: usize = 8 * 1024;
 /// Header lines of an HTTP request. One more is refused (431).
 pub const HTTP_HEADERS: usize = 64;
@@ -114,14 +115,14 @@ pub const DNS_OTHER: Duration = Duration::from_millis(500);
 /// From one attempt to connect to the next address of the same host, which does not end the first
 /// (RFC 8305 §5).
 pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
-/// HTTP requests of our own at once, a descriptor each (three while a name is looked up) and
+/// HTTP requests of one service at once, a descriptor each (three while a name is looked up) and
 /// [`FETCH_BYTES`] at most. The next one waits, within its time.
 pub const FETCHES: usize = 16;
 /// The most that an HTTP request of our own has in memory, with a body of the reply of
 /// [`HTTP_BODY`]: its task, the reply's head and lines, a read of the body.
 pub const FETCH_BYTES: usize = 8 * 1024 + 2 * HTTP_HEAD + READ_BUF + HTTP_BODY;
-/// Connections to HTTP servers that are kept for the next request, a descriptor each. The oldest
-/// one is closed.
+/// Connections to HTTP servers that a service keeps for its next request, a descriptor each. The
+/// oldest one is closed.
 pub const FETCH_KEPT: usize = 8;
 /// For an HTTP request of our own from its begin to its end, unless its maker says otherwise.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);

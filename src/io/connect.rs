@@ -243,5 +243,14 @@ fn why(error: &io::Error) -> Why {
     }
 }
 
+/// An address that nobody listens on, nor will while the socket is kept.
+#[cfg(test)]
+pub(super) fn closed() -> (rustix::fd::OwnedFd, SocketAddr) {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+    (socket, address)
+}
+
 #[cfg(test)]
 mod tests;

@@ -38,8 +38,8 @@ pub struct Request {
     /// For everything, from the name server to the last byte of the body; with [`Client::open`] to
     /// the end of the head. [`FETCH_TIMEOUT`] unless it is changed.
     pub timeout: Duration,
-    /// Bytes that the body of the reply may have. [`HTTP_BODY`] unless it is changed. Does not count
-    /// with [`Client::open`].
+    /// Bytes that the body of the reply may have. [`HTTP_BODY`] unless it is changed. Does not
+    /// count with [`Client::open`].
     pub max_body: usize,
     /// How many redirects are followed. None unless it is changed: then one is an error.
     pub redirects: u8,

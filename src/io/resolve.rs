@@ -251,7 +251,11 @@ impl Settings {
             if sixes.is_some() && fours.is_some() {
                 return Poll::Ready(());
             }
-            if matches!((&sixes, &fours), (Some(Ok(_)), _) | (_, Some(Ok(_)))) {
+            // A name that is not there has nothing of the other kind, but for broken servers.
+            let enough = |answer: &Option<Result<Answer, Why>>| {
+                matches!(answer, Some(Ok(_) | Err(Why::Dns(dns::Error::NotFound))))
+            };
+            if enough(&sixes) || enough(&fours) {
                 if !std::mem::replace(&mut hurried, true) {
                     pause.begin(DNS_OTHER);
                 }
