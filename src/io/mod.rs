@@ -1,6 +1,8 @@
 //! The only folder that names the runtime, sockets, files, processes, threads and the clock.
 
 pub mod clock;
+#[cfg(feature = "service")]
+pub mod daemon;
 pub mod disk;
 #[cfg(feature = "_state")]
 pub mod durable;
@@ -8,7 +10,13 @@ pub mod files;
 pub mod link;
 pub mod load;
 pub mod log;
+#[cfg(feature = "service")]
+pub mod notify;
+#[cfg(feature = "service")]
+pub mod pidfile;
 pub mod player;
+pub mod proc;
+pub mod proxied;
 mod reactor;
 #[cfg(feature = "_http")]
 pub mod read;
@@ -16,6 +24,9 @@ pub mod run;
 pub mod signal;
 pub mod stage;
 pub mod storage;
+mod syslog;
 pub mod tcp;
 pub mod timer;
+#[cfg(feature = "watchdog")]
+pub mod watchdog;
 pub mod zone;

@@ -4,6 +4,7 @@ pub mod amf0;
 pub mod framing;
 #[cfg(feature = "_http")]
 pub mod http;
+pub mod proxy;
 pub mod rtmp;
 
 /// A protocol as a machine. Whoever drives it (see `io::link`) reads from the peer into a buffer
@@ -27,4 +28,10 @@ pub trait Machine {
 
     /// The first `n` bytes of `send_buf` were sent.
     fn send_done(&mut self, n: usize);
+
+    /// The server leaves: says so to the peer, where the protocol can. Whether nothing is under
+    /// way, so that the connection may end now.
+    fn leave(&mut self) -> bool {
+        false
+    }
 }

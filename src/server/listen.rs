@@ -3,11 +3,12 @@
 use crate::config::{Config, Endpoint};
 use crate::context::Context;
 use crate::io::log::{next_id, traced};
-use crate::io::{files, run, tcp};
+use crate::io::{files, proxied, run, tcp};
 use crate::limits;
+use crate::server::admission::{Admission, Place};
 use crate::server::{StartError, rtmp};
-use crate::service::{Port, SERVICES};
-use core::net::SocketAddr;
+use crate::service::{Port, SERVICES, Task};
+use core::net::{IpAddr, SocketAddr};
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
@@ -16,8 +17,9 @@ use std::time::Duration;
 /// After accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Descriptors that the process has beside its sockets: 3 standard streams, 2 of our reactor, 4 of
-/// async-io's, 2 ends of the signal socket and one more for each of 4 signals, 1 to spare.
-const OWN_FILES: usize = 16;
+/// async-io's, 2 ends of the signal socket and one more for each of 6 signals, the pid file, the
+/// sockets to the service manager and to syslog, the watchdog, 1 to spare.
+const OWN_FILES: usize = 22;
 
 /// RTMP, which every image has.
 const RTMP: Port = Port {
@@ -32,6 +34,8 @@ pub struct Listener {
     /// Where it listens.
     pub address: SocketAddr,
     port: Port,
+    /// Each connection begins with the header of the PROXY protocol.
+    proxied: bool,
 }
 
 impl Listener {
@@ -46,26 +50,32 @@ impl Listener {
 pub fn bind(config: &Config, built_in: bool) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for endpoint in &config.listen {
-        listeners.push(bind_one(RTMP, *endpoint)?);
+        listeners.push(bind_one(RTMP, *endpoint, config)?);
     }
     for port in SERVICES.iter().filter_map(|service| service.port) {
         let Some(endpoint) = (port.endpoint)(config) else { continue };
-        match bind_one(port, endpoint) {
+        match bind_one(port, endpoint, config) {
             Ok(listener) => listeners.push(listener),
             Err(e) if built_in => log::warn!("no {}: {}", port.name, e.text),
             Err(e) => return Err(e),
         }
     }
+    for proxy in &config.proxy_protocol {
+        if !listeners.iter().any(|listener| proxy.covers(listener.address)) {
+            log::warn!("proxy_protocol {proxy}: nothing listens there");
+        }
+    }
     Ok(listeners)
 }
 
-fn bind_one(port: Port, endpoint: Endpoint) -> Result<Listener, StartError> {
+fn bind_one(port: Port, endpoint: Endpoint, config: &Config) -> Result<Listener, StartError> {
     let at = endpoint.port;
     let socket = tcp::listen(endpoint.ip, at)
         .map_err(|e| StartError::new(1002, refused_port(port.name, at, &e)))?;
     let address =
         socket.address().map_err(|e| StartError::new(1003, format!("listen at {at}: {e}")))?;
-    Ok(Listener { socket, address, port })
+    let proxied = config.proxy_protocol.iter().any(|proxy| proxy.covers(address));
+    Ok(Listener { socket, address, port, proxied })
 }
 
 fn refused_port(name: &str, port: u16, error: &io::Error) -> String {
@@ -100,15 +110,17 @@ pub fn check_files(config: &Config) -> Result<(), StartError> {
 }
 
 impl Listener {
-    /// Accepts until the task is dropped.
+    /// Accepts until the server leaves, or the task is dropped.
     pub async fn serve(self, cx: Rc<Context>) {
-        log::info!("{} listens at {}", self.port.name, self.address);
+        let with = if self.proxied { ", behind a proxy (proxy_protocol)" } else { "" };
+        log::info!("{} listens at {}{with}", self.port.name, self.address);
+        let admission = cx.part::<Admission>();
         let full = Cell::new(false);
-        loop {
-            match self.socket.accept().await {
+        while let Some(accepted) = run::unless(admission.closed(), self.socket.accept()).await {
+            match accepted {
                 Ok((socket, peer)) => {
                     let most = cx.max_clients();
-                    if cx.sessions.len() >= most {
+                    if cx.sessions.len() + admission.unnamed() >= most {
                         if !full.replace(true) {
                             log::error!(
                                 "exceed the max connections, drop client ip={peer}, max={most} \
@@ -120,8 +132,14 @@ impl Listener {
                     }
                     full.set(false);
                     let id = next_id();
-                    let serve = (self.port.serve)(socket, id, peer, cx.clone());
-                    cx.spawner.spawn(traced(id, serve));
+                    if self.proxied {
+                        let unnamed = admission.await_name();
+                        let serve = behind_proxy(self.port, socket, id, peer, cx.clone(), unnamed);
+                        cx.spawner.spawn(traced(id, serve));
+                    } else if let Some(place) = admit(&cx, &admission, peer) {
+                        let serve = (self.port.serve)(socket, id, peer, cx.clone());
+                        cx.spawner.spawn(traced(id, keep(place, serve)));
+                    }
                 }
                 Err(e) => {
                     log::error!("accept: {e}");
@@ -129,5 +147,46 @@ impl Listener {
                 }
             }
         }
+        log::info!("{} listens no more at {}", self.port.name, self.address);
+    }
+}
+
+/// A place for a connection of `peer`, none when it has too many.
+fn admit(cx: &Context, admission: &Rc<Admission>, peer: IpAddr) -> Option<Option<Place>> {
+    let most = cx.config().max_connections_per_ip;
+    match admission.admit(peer, most) {
+        Ok(place) => Some(place),
+        Err(None) => None,
+        Err(Some(count)) => {
+            log::warn!(
+                "exceed the max connections of one address, drop client ip={peer}, max={most} \
+                 (max_connections_per_ip), {count} dropped since the last such line"
+            );
+            None
+        }
+    }
+}
+
+async fn keep(place: Option<Place>, serve: Task<()>) {
+    serve.await;
+    drop(place);
+}
+
+/// Serves the client that the proxy names.
+async fn behind_proxy(
+    port: Port,
+    socket: tcp::Socket,
+    id: u32,
+    proxy: IpAddr,
+    cx: Rc<Context>,
+    unnamed: Place,
+) {
+    let peer = match proxied::client(&socket).await {
+        Ok(named) => named.unwrap_or(proxy),
+        Err(e) => return log::warn!("drop client of the proxy ip={proxy}: {e}"),
+    };
+    drop(unnamed);
+    if let Some(_place) = admit(&cx, &cx.part::<Admission>(), peer) {
+        (port.serve)(socket, id, peer, cx).await;
     }
 }

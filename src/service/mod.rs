@@ -16,6 +16,8 @@ pub mod path;
 pub mod remux;
 #[cfg(feature = "static-files")]
 pub mod static_files;
+#[cfg(feature = "watchdog")]
+mod watchdog;
 #[cfg(feature = "web")]
 pub mod web;
 
@@ -100,6 +102,8 @@ pub static SERVICES: &[Service] = &[
     static_files::SERVICE,
     #[cfg(feature = "web")]
     web::SERVICE,
+    #[cfg(feature = "watchdog")]
+    watchdog::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -129,4 +133,8 @@ pub const FEATURES: &[&str] = &[
     "static-files",
     #[cfg(feature = "web")]
     "web",
+    #[cfg(feature = "service")]
+    "service",
+    #[cfg(feature = "watchdog")]
+    "watchdog",
 ];
