@@ -206,6 +206,8 @@ pub const HLS_SEGMENTS: usize = 1024;
 /// hls_window; its numbers stay until [`MAX_STREAMS`] others are there.
 pub const HLS_IDLE: Duration = Duration::from_secs(30);
 
+/// For the header of the PROXY protocol, from accept, where `proxy_protocol` asks for it.
+pub const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
 /// From accept to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// For each step from there to publish or play.
@@ -232,6 +234,9 @@ pub const LINGER: Duration = Duration::from_secs(1);
 pub const LINGER_BYTES: usize = 256 * 1024;
 /// For connections to end when the server stops. Those that are left then are cut.
 pub const GRACE: Duration = Duration::from_millis(500);
+/// For files to be finished when the server has to stop at once (INT). What is unfinished then is
+/// finished at the next start.
+pub const QUICK_DISK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Packets that `mix_correct` holds back, a stream. After so many in a row of one kind the other,
 /// which fell silent, is not waited for. They stay within the stream's share of [`MEDIA_POOL`].

@@ -39,7 +39,7 @@ async fn follow(cx: &Rc<Context>, options: &Options) -> Result<(), StartError> {
         Ok(Err(e)) => return Err(StartError::new(1023, format!("{}: {e}", path.display()))),
         Err(e) => return Err(StartError::new(1023, format!("{}: {e}", path.display()))),
     };
-    let config = parse(&path, &text, options)?;
+    let config = parse(&path, &text, options, true)?;
     // What can fail comes first.
     cx.part::<Listeners>().follow(cx, &config).await?;
     let old = cx.set_config(config);

@@ -20,6 +20,8 @@ pub mod path;
 pub mod remux;
 #[cfg(feature = "static-files")]
 pub mod static_files;
+#[cfg(feature = "watchdog")]
+mod watchdog;
 #[cfg(feature = "web")]
 pub mod web;
 
@@ -122,6 +124,8 @@ pub static SERVICES: &[Service] = &[
     static_files::SERVICE,
     #[cfg(feature = "web")]
     web::SERVICE,
+    #[cfg(feature = "watchdog")]
+    watchdog::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -151,4 +155,8 @@ pub const FEATURES: &[&str] = &[
     "static-files",
     #[cfg(feature = "web")]
     "web",
+    #[cfg(feature = "service")]
+    "service",
+    #[cfg(feature = "watchdog")]
+    "watchdog",
 ];
