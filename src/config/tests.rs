@@ -374,7 +374,8 @@ fn every_sample_loads_without_a_warning() {
                 "dvr",
                 "hds",
             ];
-            let stop = ["grace_", "disable_daemon_for_docker", "auto_reload_for_docker"];
+            let stop =
+                ["grace_", "drain_timeout", "disable_daemon_for_docker", "auto_reload_for_docker"];
             let about = [&about[..], &stop].concat();
             assert!(about.iter().any(|a| notice.text.starts_with(a)), "{name}: {notice}");
         }

@@ -28,7 +28,7 @@ use process::Process;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 /// How often deadlines of connections, and memory that may be free again, are looked at.
@@ -159,7 +159,7 @@ async fn serve(
     let quick = Rc::new(Cell::new(false));
     // In a task of its own: this one is polled whenever any is.
     let (stop_now, stopping) = run::once();
-    cx.spawner.spawn(answer_reloads(cx.clone(), options.clone(), process.clone()));
+    cx.spawner.spawn(answer_reloads(cx.clone(), options.clone(), Rc::downgrade(&process)));
     let (context, own, at_once) = (cx.clone(), process.clone(), quick.clone());
     cx.spawner.spawn(async move {
         let obeyed = obey(signals, &context, &options, &own);
@@ -217,8 +217,9 @@ async fn obey(
 }
 
 /// Reloads for services that ask for it.
-async fn answer_reloads(cx: Rc<Context>, options: Options, process: Rc<Process>) {
+async fn answer_reloads(cx: Rc<Context>, options: Options, process: Weak<Process>) {
     while let Some(asked) = cx.reloads.next().await {
+        let Some(process) = process.upgrade() else { return };
         process.reloading();
         asked.answer(reload::reload(&cx, &options).await);
         process.reloaded();
