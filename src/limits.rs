@@ -184,9 +184,34 @@ pub const CONF_DEPTH: usize = 64;
 pub const CONF_WARNINGS: usize = 100;
 /// NAL units of one picture in TS, 16 bytes each on the stack. A picture with more is left out.
 pub const NAL_UNITS: usize = 128;
-/// Bytes of the parameter sets that a TS muxer keeps, a stream. A sequence header with more cannot
-/// be muxed.
+/// Bytes of an incoming transport stream in which there is no packet before it is said to be none.
+pub const TS_SEARCH: usize = 256 * 1024;
+/// Programs of an incoming transport stream that are looked at, about 1 KB each. Others are passed
+/// over.
+pub const TS_PROGRAMS: usize = 16;
+/// The most that a transport stream that comes in has in memory beside its packets: the picture in
+/// progress, parameter sets, frames of sound, sections of tables.
+pub const TS_INPUT: usize =
+    MESSAGE_MAX + PARAMETER_SETS + PARAMETER_SETS_COUNT * 48 + TS_PROGRAMS * 2048 + 40 * 1024;
+/// Bytes of a playlist that is pulled. They are not kept; a longer one is refused.
+pub const PLAYLIST_BYTES: usize = 4 << 20;
+/// The longest line of it. A longer one makes the playlist invalid.
+pub const PLAYLIST_LINE: usize = 4 * 1024;
+/// Segments of it that are taken at once, 64 bytes and an address of [`PLAYLIST_LINE`] bytes at most
+/// each. The playlist is read again for the next ones.
+pub const PLAYLIST_SEGMENTS: usize = 16;
+/// Variants of a master playlist. Others are not looked at.
+pub const PLAYLIST_VARIANTS: usize = 32;
+/// Bytes of an ID3 tag in front of audio in which its time is looked for. The rest of a longer one
+/// is passed over.
+pub const ID3_BYTES: usize = 1024;
+/// Different notes about an incoming transport stream. Others are not given.
+pub const TS_NOTES: usize = 16;
+/// Bytes of the parameter sets that a TS muxer keeps, a stream, and an input that makes sequence
+/// headers of them. A sequence header with more cannot be muxed; a set beyond it is not taken.
 pub const PARAMETER_SETS: usize = 8 * 1024;
+/// Parameter sets that an input keeps, 48 bytes each beside their own. One more is not taken.
+pub const PARAMETER_SETS_COUNT: usize = 64;
 /// Bytes of audio that a TS muxer gathers for one PES packet, a stream; the length of a PES packet
 /// has 16 bits. More begins the next one; a single frame that is longer is left out.
 pub const GATHERED_AUDIO: usize = 32 * 1024;
