@@ -98,7 +98,7 @@ fn picture_size(nal: &[u8]) -> Result<(u16, u16), Error> {
 }
 
 /// §7.3.3, passed over; `layers` is `sps_max_sub_layers_minus1`.
-fn profile_tier_level(bits: &mut Bits, layers: u32) -> Result<(), Error> {
+pub(super) fn profile_tier_level(bits: &mut Bits, layers: u32) -> Result<(), Error> {
     bits.skip(88 + 8)?;
     if layers == 0 {
         return Ok(());

@@ -5,6 +5,7 @@ pub mod aac;
 pub mod avc;
 pub mod bits;
 pub mod hevc;
+pub mod reorder;
 
 use std::fmt;
 

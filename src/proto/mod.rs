@@ -5,6 +5,10 @@ pub mod framing;
 #[cfg(feature = "_http")]
 pub mod http;
 pub mod rtmp;
+#[cfg(feature = "_rtsp")]
+pub mod rtp;
+#[cfg(feature = "_rtsp")]
+pub mod rtsp;
 
 /// A protocol as a machine. Whoever drives it (see `io::link`) reads from the peer into a buffer
 /// of its own, hands the bytes to [`receive`](Self::receive) until they are used up, and writes
