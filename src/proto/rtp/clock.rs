@@ -131,14 +131,7 @@ mod tests {
             got.push(unwrap.next(timestamp));
         }
         const WRAP: i64 = 1 << 32;
-        let want = [
-            WRAP - 16,
-            WRAP + 16,
-            WRAP - 8,
-            WRAP / 2,
-            WRAP - 1,
-            WRAP + WRAP / 2 - 2,
-        ];
+        let want = [WRAP - 16, WRAP + 16, WRAP - 8, WRAP / 2, WRAP - 1, WRAP + WRAP / 2 - 2];
         assert_eq!(got, want);
     }
 

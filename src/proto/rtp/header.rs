@@ -77,7 +77,7 @@ mod tests {
         ("two sources", "82e0 1234 56789abc deadbeef 00000001 00000002 0102", "0102"),
         ("extension", "90e0 1234 56789abc deadbeef bede 0001 11223344 0102", "0102"),
         ("empty extension", "90e0 1234 56789abc deadbeef bede 0000 0102", "0102"),
-        ("padding", "a0e0 1234 56789abc deadbeef 0102 0003 03", "01"),
+        ("padding", "a0e0 1234 56789abc deadbeef 01 020003", "01"),
         ("all", "b1e0 1234 56789abc deadbeef 00000001 0000 0001 ffffffff 0102 01", "0102"),
         ("nothing but padding", "a0e0 1234 56789abc deadbeef 0002", ""),
     ];

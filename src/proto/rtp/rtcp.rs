@@ -36,8 +36,7 @@ pub struct SenderReport {
 /// before an error counts.
 pub fn parse(mut compound: &[u8], mut each: impl FnMut(Packet)) -> Result<(), Error> {
     while !compound.is_empty() {
-        let (&[first, kind, high, low], rest) =
-            compound.split_first_chunk().ok_or(Error::Short)?;
+        let (&[first, kind, high, low], rest) = compound.split_first_chunk().ok_or(Error::Short)?;
         if first >> 6 != 2 {
             return Err(Error::Version);
         }

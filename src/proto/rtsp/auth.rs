@@ -354,7 +354,8 @@ mod tests {
         assert_eq!(choose(&[basic, unknown]), choose(&[basic]));
         assert!(choose(&[sha]).unwrap().stale && !choose(&[md5]).unwrap().stale);
         assert_eq!(choose(&["Bearer x", unknown, "Digest realm=\"no nonce\""]), None);
-        let answer = choose(&[basic]).unwrap().answer(&login("Aladdin", "open sesame"), ("", ""), 1, "");
+        let answer =
+            choose(&[basic]).unwrap().answer(&login("Aladdin", "open sesame"), ("", ""), 1, "");
         assert_eq!(answer, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     }
 
@@ -372,7 +373,9 @@ mod tests {
             let lines = gate.challenges();
             assert_eq!(lines.len(), 1 + usize::from(basic));
             for line in &lines {
-                for more in ["", ", qop=\"auth\"", ", algorithm=SHA-256", ", qop=auth, algorithm=MD5"] {
+                for more in
+                    ["", ", qop=\"auth\"", ", algorithm=SHA-256", ", qop=auth, algorithm=MD5"]
+                {
                     let challenge = Challenge::parse(&format!("{line}{more}")).unwrap();
                     let answer = |login: &Credentials, method, uri| {
                         challenge.answer(login, (method, uri), 1, "0f")
@@ -380,7 +383,8 @@ mod tests {
                     let right = answer(&gate.credentials, "ANNOUNCE", URI);
                     assert!(gate.admits("ANNOUNCE", URI, &right), "{right}");
                     assert!(gate.admits("ANNOUNCE", &format!("{URI}/t=1"), &right));
-                    for wrong in [login("cam", "pass"), login("cam2", "pass:wörd"), login("", "")] {
+                    for wrong in [login("cam", "pass"), login("cam2", "pass:wörd"), login("", "")]
+                    {
                         assert!(!gate.admits("ANNOUNCE", URI, &answer(&wrong, "ANNOUNCE", URI)));
                     }
                     if right.starts_with("Digest") {

@@ -576,6 +576,9 @@ mod tests {
         let request = Request::new(Method::Setup, "rtsp://h/a b\r\nX: y");
         request.with("Session", "1\r\nInjected: 2").write(&mut out);
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(text, "SETUP rtsp://h/a%20b%20%20X:%20y RTSP/1.0\r\nSession: 1  Injected: 2\r\n\r\n");
+        assert_eq!(
+            text,
+            "SETUP rtsp://h/a%20b%20%20X:%20y RTSP/1.0\r\nSession: 1  Injected: 2\r\n\r\n"
+        );
     }
 }

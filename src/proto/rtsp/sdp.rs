@@ -193,7 +193,8 @@ impl<'a> Media<'a> {
             })
         };
         let fmtp = Fmtp(of_this("fmtp").unwrap_or_default());
-        let map = of_this("rtpmap").map(str::to_owned).or_else(|| assumed(kind, payload_type, &fmtp));
+        let map =
+            of_this("rtpmap").map(str::to_owned).or_else(|| assumed(kind, payload_type, &fmtp));
         let map = map.ok_or_else(unknown)?;
         let mut parts = map.split('/').map(str::trim);
         let name = parts.next().unwrap_or_default();
@@ -269,9 +270,13 @@ fn aac(fmtp: &Fmtp<'_>, rate: Option<u32>, channels: u8) -> Result<(Payload, u32
         "AAC-LBR" => [6, 2, 2],
         _ => return Err(Left::AacMode(mode.to_owned())),
     };
-    for name in ["ctsdeltalength", "dtsdeltalength", "randomaccessindication",
-        "streamstateindication", "auxiliarydatasizelength"]
-    {
+    for name in [
+        "ctsdeltalength",
+        "dtsdeltalength",
+        "randomaccessindication",
+        "streamstateindication",
+        "auxiliarydatasizelength",
+    ] {
         if fmtp.get(name).is_some_and(|bits| bits != "0") {
             return Err(Left::AacMode(format!("{mode} with {name}")));
         }
@@ -346,7 +351,8 @@ impl<'a> Fmtp<'a> {
     /// The parameter sets under `names`; false when one of them is broken.
     fn sets(&self, names: &[&str], right: impl Fn(&[u8]) -> bool) -> (Vec<Vec<u8>>, bool) {
         let (mut sets, mut whole, mut bytes) = (Vec::new(), true, 0);
-        for text in names.iter().filter_map(|name| self.get(name)).flat_map(|list| list.split(',')) {
+        for text in names.iter().filter_map(|name| self.get(name)).flat_map(|list| list.split(','))
+        {
             if text.trim().is_empty() {
                 continue;
             }

@@ -1,12 +1,12 @@
 //! The server's side, for what encoders push: ANNOUNCE, SETUP of each track, RECORD (RFC 2326
 //! §10.3, §10.4, §10.11).
 
+use super::Error;
 use super::auth::Gate;
 use super::message::{Item, Method, Parser, Request, Response, write_frame};
 use super::sdp::Session;
 use super::transport::{Lower, Transport};
 use super::url::{Url, resolve};
-use super::Error;
 use crate::limits::{CONTROL_OUT_MAX, RTSP_LOGINS};
 use crate::proto::Machine;
 use bytes::Bytes;
@@ -232,11 +232,7 @@ impl Server {
     }
 
     /// Credentials are asked for here only: what follows belongs to this connection.
-    fn announce(
-        &mut self,
-        request: Request,
-        cseq: Option<String>,
-    ) -> Result<Option<Event>, Error> {
+    fn announce(&mut self, request: Request, cseq: Option<String>) -> Result<Option<Event>, Error> {
         if let Some(gate) = &self.config.gate {
             let line = request.headers.get("authorization");
             let method = request.method.name();

@@ -99,10 +99,7 @@ impl Transport {
 }
 
 /// `4-5`, or `4` alone, of which the second follows.
-fn pair<T: std::str::FromStr + Copy>(
-    text: &str,
-    next: impl Fn(T) -> Option<T>,
-) -> Option<(T, T)> {
+fn pair<T: std::str::FromStr + Copy>(text: &str, next: impl Fn(T) -> Option<T>) -> Option<(T, T)> {
     let (first, second) = text.split_once('-').unwrap_or((text, ""));
     let first = first.trim().parse().ok()?;
     Some((first, second.trim().parse().ok().or_else(|| next(first))?))

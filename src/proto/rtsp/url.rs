@@ -166,7 +166,14 @@ mod tests {
             Some(("Streaming/Channels", "101")),
             "rtsp://Cam/Streaming/Channels/101?a=1/2",
         ),
-        ("rtsp://[::1]:99/a//b/./c", None, "::1", 99, Some(("a/b", "c")), "rtsp://[::1]:99/a//b/./c"),
+        (
+            "rtsp://[::1]:99/a//b/./c",
+            None,
+            "::1",
+            99,
+            Some(("a/b", "c")),
+            "rtsp://[::1]:99/a//b/./c",
+        ),
         ("rtsp://h", None, "h", 554, None, "rtsp://h/"),
         ("rtsp://h?x", None, "h", 554, None, "rtsp://h?x"),
         ("rtsp://h/only", None, "h", 554, None, "rtsp://h/only"),
@@ -186,14 +193,26 @@ mod tests {
             assert_eq!(url.request_uri(), *uri);
             mutations(text.as_bytes(), |changed| {
                 if let Some(url) = Url::parse(&String::from_utf8_lossy(changed)) {
-                    assert!(url.app_and_stream().is_none_or(|(app, _)| !app.contains("..")
-                        || !app.split('/').any(|part| part == "..")));
+                    assert!(
+                        url.app_and_stream().is_none_or(|(app, _)| !app.contains("..")
+                            || !app.split('/').any(|part| part == ".."))
+                    );
                 }
             });
         }
-        for text in ["", "rtsp:/", "http://h/a", "rtsp://", "rtsp://:1/", "rtsp://h:0/", "rtsp://h:x",
-            "rtsp://[::1", "rtsp://[::1]x/", "rtsp://h/a b", "rtsp://h/\r\n"]
-        {
+        for text in [
+            "",
+            "rtsp:/",
+            "http://h/a",
+            "rtsp://",
+            "rtsp://:1/",
+            "rtsp://h:0/",
+            "rtsp://h:x",
+            "rtsp://[::1",
+            "rtsp://[::1]x/",
+            "rtsp://h/a b",
+            "rtsp://h/\r\n",
+        ] {
             assert_eq!(Url::parse(text), None, "{text}");
         }
     }

@@ -64,8 +64,10 @@ fn lines(asked: &[String]) -> Vec<&str> {
 }
 
 const URL: &str = "rtsp://cam:8554/ch/1?q=2";
-const OPTIONS: &str = "RTSP/1.0 200 OK\r\nCSeq: CSEQ\r\nPublic: OPTIONS, DESCRIBE, GET_PARAMETER\r\n\r\n";
-const PLAY: &str = "RTSP/1.0 200 OK\r\nCSeq: CSEQ\r\nRTP-Info: url=t;seq=1\r\n\r\n$\0\0\u{1}v$\u{3}\0\u{1}a";
+const OPTIONS: &str =
+    "RTSP/1.0 200 OK\r\nCSeq: CSEQ\r\nPublic: OPTIONS, DESCRIBE, GET_PARAMETER\r\n\r\n";
+const PLAY: &str =
+    "RTSP/1.0 200 OK\r\nCSeq: CSEQ\r\nRTP-Info: url=t;seq=1\r\n\r\n$\0\0\u{1}v$\u{3}\0\u{1}a";
 
 fn described(base: &str) -> String {
     let sdp = "v=0\r\na=control:*\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:t=1\r\n\
@@ -120,14 +122,18 @@ fn a_camera_is_pulled_over_tcp_wherever_reads_cut() {
 #[test]
 fn a_camera_is_pulled_over_udp() {
     let described = described("");
-    let first =
-        set_up("Transport: RTP/AVP;unicast;client_port=5000-5001;server_port=70-71;source=1.2.3.4\r\n");
+    let first = set_up(
+        "Transport: RTP/AVP;unicast;client_port=5000-5001;server_port=70-71;source=1.2.3.4\r\n",
+    );
     let second = set_up("");
     let play = PLAY.split('$').next().unwrap();
     let answers = [OPTIONS, &*described, &*first, &*second, play];
     let (asked, events, result) = converse(URL, &answers, true, 50);
     assert_eq!(result, Ok(()));
-    assert_eq!(lines(&asked)[2..4], ["SETUP rtsp://cam:8554/ch/1?q=2/t=1", "SETUP rtsp://cam:8554/ch/1?q=2/t=2"]);
+    assert_eq!(
+        lines(&asked)[2..4],
+        ["SETUP rtsp://cam:8554/ch/1?q=2/t=1", "SETUP rtsp://cam:8554/ch/1?q=2/t=2"]
+    );
     assert_eq!(
         events[1..],
         [
@@ -173,7 +179,8 @@ fn what_a_server_does_wrong_ends_the_connection_in_one_line() {
     let multicast = set_up("Transport: RTP/AVP/TCP;multicast\r\n");
     let status = |status: u16| format!("RTSP/1.0 {status} No\r\nCSeq: CSEQ\r\n\r\n");
     let (ok, gone, unsupported) = (status(200), status(404), status(461));
-    let html = "RTSP/1.0 200 OK\r\nCSeq: CSEQ\r\nContent-Type: text/html\r\nContent-Length: 1\r\n\r\nx";
+    let html =
+        "RTSP/1.0 200 OK\r\nCSeq: CSEQ\r\nContent-Type: text/html\r\nContent-Length: 1\r\n\r\nx";
     let refused = |method, status| Err(Error::Refused { method, status });
     let cases: [(&[&str], Result<(), Error>); 10] = [
         (&[&gone], refused(Method::Describe, 404)),
@@ -185,7 +192,7 @@ fn what_a_server_does_wrong_ends_the_connection_in_one_line() {
         (&[&described, &multicast], Err(Error::Transport)),
         (&[&described, &tcp, &gone], refused(Method::Setup, 404)),
         (&[&described, &tcp, &tcp, &gone], refused(Method::Play, 404)),
-        (&["HTTP/1.1 400 Bad Request\r\n\r\n"], Err(Error::Malformed("not RTSP/1"))),
+        (&["HTTP/1.1 400 Bad Request\r\n\r\n"], Err(Error::Malformed("request line"))),
     ];
     for (answers, want) in cases {
         let answers: Vec<_> = [OPTIONS].iter().chain(answers).copied().collect();
@@ -202,7 +209,8 @@ fn a_camera_that_knows_no_options_is_described_all_the_same() {
 
 #[test]
 fn answers_to_other_questions_are_passed_over() {
-    let other = "RTSP/1.0 404 Not Found\r\nCSeq: 99\r\n\r\nRTSP/1.0 100 Continue\r\nCSeq: CSEQ\r\n\r\n";
+    let other =
+        "RTSP/1.0 404 Not Found\r\nCSeq: 99\r\n\r\nRTSP/1.0 100 Continue\r\nCSeq: CSEQ\r\n\r\n";
     let both = format!("{other}{OPTIONS}");
     let (asked, _, result) = converse(URL, &[&both], false, 9);
     assert_eq!((asked.len(), result), (2, Ok(())));
@@ -266,7 +274,9 @@ fn a_session_is_ended_by_either_side() {
     assert!(matches!(client.receive(&mut input), Ok(Some(Event::Packet { .. }))));
     assert!(matches!(client.receive(&mut input), Ok(Some(Event::Ended))));
     let mut client = playing();
-    let mut input = b"SET_PARAMETER * RTSP/1.0\r\nCSeq: 1\r\n\r\nTEARDOWN * RTSP/1.0\r\nCSeq: 2\r\n\r\n".as_slice();
+    let mut input =
+        b"SET_PARAMETER * RTSP/1.0\r\nCSeq: 1\r\n\r\nTEARDOWN * RTSP/1.0\r\nCSeq: 2\r\n\r\n"
+            .as_slice();
     assert!(matches!(client.receive(&mut input), Ok(Some(Event::Ended))));
     assert_eq!(sent(&mut client).matches("RTSP/1.0 200 OK").count(), 2);
 }

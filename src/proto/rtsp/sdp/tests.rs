@@ -75,34 +75,42 @@ const CASES: &[Case] = &[
         HIKVISION,
         &["H264 96/90000 674d002a95a81e0089f950+68ee3c80 \
            rtsp://192.0.2.64:554/Streaming/Channels/101/trackID=1"],
-        &["track 1 of the SDP: codec PCMU is not supported, ignored",
-          "track 2 of the SDP: m=application is ignored"],
+        &[
+            "track 1 of the SDP: codec PCMU is not supported, ignored",
+            "track 2 of the SDP: m=application is ignored",
+        ],
     ),
     (
         "Dahua",
         DAHUA,
-        &["H265 98/90000 40010c01ffff01600000030\
+        &[
+            "H265 98/90000 40010c01ffff01600000030\
            0b0000003000003005aac09+42010101600000030\
            0b0000003000003005aa0058200905\
            8dae4932f9a+4401c0f2f03c90 rtsp://h/cam?x=1/trackID=0",
-          "AAC 97/48000 13/3/3/1024 1188 rtsp://h/cam?x=1/trackID=1"],
+            "AAC 97/48000 13/3/3/1024 1188 rtsp://h/cam?x=1/trackID=1",
+        ],
         &[],
     ),
     (
         "Axis",
         AXIS,
-        &["H264 96/90000 674d0029e2900f0044fcb80b7010101a41e24454+68ee3c80 \
+        &[
+            "H264 96/90000 674d0029e2900f0044fcb80b7010101a41e24454+68ee3c80 \
            rtsp://198.51.100.9/axis-media/media.amp/stream=0?videocodec=h264",
-          "AAC 97/16000 13/3/3/1024 1408 \
-           rtsp://198.51.100.9/axis-media/media.amp/stream=1?videocodec=h264"],
+            "AAC 97/16000 13/3/3/1024 1408 \
+           rtsp://198.51.100.9/axis-media/media.amp/stream=1?videocodec=h264",
+        ],
         &[],
     ),
     (
         "ffmpeg",
         FFMPEG,
-        &["H264 96/90000 6742c00cd901419f9f011000000300100000030320f142a480+68cb83cb20 \
+        &[
+            "H264 96/90000 6742c00cd901419f9f011000000300100000030320f142a480+68cb83cb20 \
            rtsp://h/cam?x=1/streamid=0",
-          "AAC 97/44100 13/3/3/1024 121056e500 rtsp://h/cam?x=1/streamid=1"],
+            "AAC 97/44100 13/3/3/1024 121056e500 rtsp://h/cam?x=1/streamid=1",
+        ],
         &[],
     ),
     (
@@ -125,8 +133,10 @@ const CASES: &[Case] = &[
         "m=video 0 RTP/AVP 96\na=fmtp:96 sprop-parameter-sets=Z00AKpWoHgCJ+VA=\n\
          m=audio 0 RTP/AVP 8\nm=video 0 RTP/AVP 26 100\n",
         &["H264 96/90000 674d002a95a81e0089f950 rtsp://h/cam?x=1"],
-        &["track 1 of the SDP: codec PCMA is not supported, ignored",
-          "track 2 of the SDP: payload type 100 is unknown, ignored"],
+        &[
+            "track 1 of the SDP: codec PCMA is not supported, ignored",
+            "track 2 of the SDP: payload type 100 is unknown, ignored",
+        ],
     ),
     (
         "the second format is one that is known",
@@ -146,9 +156,11 @@ const CASES: &[Case] = &[
         "m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/44100/2\na=fmtp:97 mode=AAC-hbr; config=\n\
          m=audio 0 RTP/AVP 98\na=rtpmap:98 mpeg4-generic/8000\na=fmtp:98 mode=AAC-lbr;config=1588\n\
          m=audio 0 RTP/AVP 99\na=rtpmap:99 mpeg4-generic/48000/2\na=fmtp:99 config=1310\n",
-        &["AAC 97/44100 13/3/3/1024 1210 rtsp://h/cam?x=1",
-          "AAC 98/8000 6/2/2/1024 1588 rtsp://h/cam?x=1",
-          "AAC 99/48000 13/3/3/2048 1310 rtsp://h/cam?x=1"],
+        &[
+            "AAC 97/44100 13/3/3/1024 1210 rtsp://h/cam?x=1",
+            "AAC 98/8000 6/2/2/1024 1588 rtsp://h/cam?x=1",
+            "AAC 99/48000 13/3/3/2048 1310 rtsp://h/cam?x=1",
+        ],
         &[],
     ),
     (
@@ -163,17 +175,19 @@ const CASES: &[Case] = &[
          m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/44100\na=fmtp:97 ctsdeltalength=22\n\
          m=audio 0 RTP/AVP 300\nm=\nm=video\n",
         &[],
-        &["track 0 of the SDP: RTP/SAVP is not supported, only RTP/AVP",
-          "track 1 of the SDP: interleaved NAL units are not supported, ignored",
-          "track 2 of the SDP: interleaved NAL units are not supported, ignored",
-          "track 3 of the SDP: AAC mode CELP-vbr is not supported, ignored",
-          "track 4 of the SDP: AAC config cannot be read, ignored",
-          "track 5 of the SDP: AAC config cannot be read, ignored",
-          "track 6 of the SDP: AAC mode AAC-hbr with these lengths is not supported, ignored",
-          "track 7 of the SDP: AAC mode AAC-hbr with ctsdeltalength is not supported, ignored",
-          "track 8 of the SDP: payload type 300 is unknown, ignored",
-          "track 9 of the SDP: m= is ignored",
-          "track 10 of the SDP:  is not supported, only RTP/AVP"],
+        &[
+            "track 0 of the SDP: RTP/SAVP is not supported, only RTP/AVP",
+            "track 1 of the SDP: interleaved NAL units are not supported, ignored",
+            "track 2 of the SDP: interleaved NAL units are not supported, ignored",
+            "track 3 of the SDP: AAC mode CELP-vbr is not supported, ignored",
+            "track 4 of the SDP: AAC config cannot be read, ignored",
+            "track 5 of the SDP: AAC config cannot be read, ignored",
+            "track 6 of the SDP: AAC mode AAC-hbr with these lengths is not supported, ignored",
+            "track 7 of the SDP: AAC mode AAC-hbr with ctsdeltalength is not supported, ignored",
+            "track 8 of the SDP: payload type 300 is unknown, ignored",
+            "track 9 of the SDP: m= is ignored",
+            "track 10 of the SDP:  is not supported, only RTP/AVP",
+        ],
     ),
     ("nothing", "", &[], &[]),
 ];

@@ -9,11 +9,7 @@ fn config() -> Config {
 
 /// Feeds `input` in pieces of `step` and says yes to everything. The events, what was sent, and
 /// how it ended.
-fn converse(
-    config: Config,
-    input: &[u8],
-    step: usize,
-) -> (Vec<String>, String, Result<(), Error>) {
+fn converse(config: Config, input: &[u8], step: usize) -> (Vec<String>, String, Result<(), Error>) {
     let mut server = Server::new(config);
     let mut events = Vec::new();
     let mut sent = Vec::new();
@@ -78,7 +74,10 @@ fn announce() -> String {
 }
 
 fn setup(track: usize, transport: &str) -> String {
-    format!("SETUP {URI}/streamid={track} RTSP/1.0\r\nTransport: {transport}\r\nCSeq: {}\r\n\r\n", 3 + track)
+    format!(
+        "SETUP {URI}/streamid={track} RTSP/1.0\r\nTransport: {transport}\r\nCSeq: {}\r\n\r\n",
+        3 + track
+    )
 }
 
 const TCP: &str = "RTP/AVP/TCP;unicast;interleaved=0-1;mode=record";
@@ -132,7 +131,8 @@ fn an_encoder_pushes_over_udp_where_that_is_allowed() {
     let (events, sent, _) = converse(config(), text.as_bytes(), 100);
     assert_eq!(events[1], "setup 0 RTP/AVP;unicast;client_port=5000-5001;mode=record");
     assert_eq!(events[2], "record");
-    let answer = "Transport: RTP/AVP;unicast;client_port=5000-5001;server_port=8000-8001;mode=record";
+    let answer =
+        "Transport: RTP/AVP;unicast;client_port=5000-5001;server_port=8000-8001;mode=record";
     assert!(sent.contains(answer), "{sent}");
     let (events, sent, _) = converse(Config { udp: false, ..config() }, text.as_bytes(), 100);
     assert_eq!(events[1], "alive");
@@ -142,7 +142,8 @@ fn an_encoder_pushes_over_udp_where_that_is_allowed() {
 
 #[test]
 fn the_first_transport_that_can_be_served_is_taken() {
-    let many = "RTP/AVP;multicast,RTP/SAVP;unicast,RTP/AVP;unicast;client_port=6-7,RTP/AVP/TCP;unicast";
+    let many =
+        "RTP/AVP;multicast,RTP/SAVP;unicast,RTP/AVP;unicast;client_port=6-7,RTP/AVP/TCP;unicast";
     for (udp, want) in [
         (true, "setup 1 RTP/AVP;unicast;client_port=6-7"),
         (false, "setup 1 RTP/AVP/TCP;unicast;interleaved=2-3"),
