@@ -1,5 +1,6 @@
 //! RTP timestamps: unwrapped, and several tracks on one time line.
 
+use super::rtcp::SenderReport;
 use std::time::Duration;
 
 /// Ticks a second of the common time line.
@@ -40,6 +41,8 @@ impl Unwrap {
 pub struct Sync {
     tracks: Vec<Line>,
     start: Option<Duration>,
+    /// The track that the others are moved to: the first one that has begun.
+    reference: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,16 +50,18 @@ struct Line {
     rate: u32,
     /// A time of the track, and where it is on the common line.
     base: Option<(i64, i64)>,
-    /// The last sender report: 32.32 seconds, and the time of the track then.
-    report: Option<(u64, i64)>,
+    /// The newest time that was placed; reports are near it.
+    last: i64,
+    /// The newest sender report.
+    report: Option<SenderReport>,
     placed: bool,
 }
 
 impl Sync {
     /// For tracks with these clock rates.
     pub fn new(rates: impl IntoIterator<Item = u32>) -> Self {
-        let line = |rate: u32| Line { rate: rate.max(1), base: None, report: None, placed: false };
-        Self { tracks: rates.into_iter().map(line).collect(), start: None }
+        let tracks = rates.into_iter().map(Line::new).collect();
+        Self { tracks, start: None, reference: None }
     }
 
     /// Where `time` of a track is on the common line, in ticks of 90 kHz; `now` is when it came.
@@ -64,54 +69,79 @@ impl Sync {
     pub fn place(&mut self, track: usize, time: i64, now: Duration) -> i64 {
         let start = *self.start.get_or_insert(now);
         let Some(line) = self.tracks.get_mut(track) else { return 0 };
+        self.reference.get_or_insert(track);
+        line.last = time;
         if line.base.is_none() {
             let since = now.saturating_sub(start).as_micros();
             let since = i64::try_from(since / 100 * 9).unwrap_or(i64::MAX);
             line.base = Some((time, since));
+            if line.report.is_some() {
+                // It came before the first packet, as those of ffmpeg do.
+                self.align(track);
+            }
         }
-        line.at(time)
+        self.tracks.get(track).map_or(0, |line| line.at(time))
     }
 
-    /// A sender report of a track: it was at `time` when the sender's clock was at `ntp`, 32.32
-    /// seconds. Without effect before packets of the track.
-    pub fn report(&mut self, track: usize, ntp: u64, time: i64) {
+    /// A sender report of a track.
+    pub fn report(&mut self, track: usize, report: SenderReport) {
         let Some(line) = self.tracks.get_mut(track) else { return };
-        if ntp == 0 {
-            return;
-        }
-        line.report = Some((ntp, time));
-        let own = *line;
-        // The first that has begun stays where it is.
-        let other = self.tracks.iter().position(|l| l.base.is_some() && l.report.is_some());
-        let Some(other) = other.filter(|&other| other != track) else { return };
-        let Some((other_ntp, other_time)) = self.tracks.get(other).and_then(|l| l.report) else {
-            return;
-        };
-        let apart = ntp.wrapping_sub(other_ntp) as i64;
-        if own.base.is_none() || (apart >> 32).abs() > NEAR {
-            return;
-        }
-        let there = self.tracks.get(other).map_or(0, |l| l.at(other_time));
-        // Less than 2^38 by the check above.
-        let apart = (i128::from(apart) * COMMON >> 32) as i64;
-        let want = there.saturating_add(apart);
-        let off = want.saturating_sub(own.at(time)).saturating_abs();
-        let Some(line) = self.tracks.get_mut(track) else { return };
-        if off <= BELIEVED && (!line.placed || off > DRIFT) {
-            line.base = Some((time, want));
-            line.placed = true;
+        if report.ntp != 0 {
+            line.report = Some(report);
+            self.align(track);
         }
     }
 
     /// A track's sender began anew: its next packet is placed by its arrival.
     pub fn restart(&mut self, track: usize) {
         if let Some(line) = self.tracks.get_mut(track) {
-            *line = Line { rate: line.rate, base: None, report: None, placed: false };
+            *line = Line::new(line.rate);
+            self.reference = self.reference.filter(|&reference| reference != track);
+        }
+    }
+
+    /// Moves a track, or all of them for the reference, to where reports say.
+    fn align(&mut self, track: usize) {
+        let Some(reference) = self.reference else { return };
+        let Some(there) = self.tracks.get(reference).and_then(Line::tie) else { return };
+        for (at, line) in self.tracks.iter_mut().enumerate() {
+            if at != reference && (at == track || track == reference) {
+                line.align(there);
+            }
         }
     }
 }
 
 impl Line {
+    fn new(rate: u32) -> Self {
+        Self { rate: rate.max(1), base: None, last: 0, report: None, placed: false }
+    }
+
+    /// The sender's clock at its report, and where on the common line that is.
+    fn tie(&self) -> Option<(u64, i64)> {
+        let report = self.report.filter(|_| self.base.is_some())?;
+        let time = Unwrap(Some(self.last)).near(report.timestamp);
+        Some((report.ntp, self.at(time)))
+    }
+
+    /// Moves to where the report says, `there` being the tie of the reference.
+    fn align(&mut self, (other_ntp, there): (u64, i64)) {
+        let Some((ntp, here)) = self.tie() else { return };
+        let apart = ntp.wrapping_sub(other_ntp) as i64;
+        if (apart >> 32).abs() > NEAR {
+            return;
+        }
+        // Less than 2^38 by the check above.
+        let want = there.saturating_add((i128::from(apart) * COMMON >> 32) as i64);
+        let off = want.saturating_sub(here);
+        if off.saturating_abs() <= BELIEVED && (!self.placed || off.saturating_abs() > DRIFT) {
+            if let Some((_, at)) = &mut self.base {
+                *at = at.saturating_add(off);
+            }
+            self.placed = true;
+        }
+    }
+
     fn at(&self, time: i64) -> i64 {
         let Some((from, to)) = self.base else { return 0 };
         let since = i128::from(time.saturating_sub(from)) * COMMON / i128::from(self.rate);
@@ -141,6 +171,10 @@ mod tests {
 
     const SECOND: u64 = 1 << 32;
 
+    const fn report(ntp: u64, timestamp: u32) -> SenderReport {
+        SenderReport { ssrc: 1, ntp, timestamp, packets: 0, bytes: 0 }
+    }
+
     #[test]
     fn a_track_begins_where_it_arrives() {
         let mut sync = Sync::new([90_000, 48_000]);
@@ -156,15 +190,31 @@ mod tests {
         let mut sync = Sync::new([90_000, 48_000]);
         sync.place(0, 0, ms(0));
         sync.place(1, 0, ms(200));
-        sync.report(0, 100 * SECOND, 90_000);
+        sync.report(0, report(100 * SECOND, 90_000));
         // At 102 s the sound is at its second 1, so its 0 is at 101 s: 2 s on the common line.
-        sync.report(1, 102 * SECOND, 48_000);
+        sync.report(1, report(102 * SECOND, 48_000));
         assert_eq!(sync.place(1, 0, ms(300)), 2 * 90_000);
         assert_eq!(sync.place(0, 90_000, ms(300)), 90_000, "the first one stays");
-        sync.report(1, 102 * SECOND + SECOND / 20, 48_000);
+        sync.report(1, report(102 * SECOND + SECOND / 20, 48_000));
         assert_eq!(sync.place(1, 0, ms(300)), 2 * 90_000, "50 ms are no reason");
-        sync.report(1, 102 * SECOND + SECOND / 2, 48_000);
+        sync.report(1, report(102 * SECOND + SECOND / 2, 48_000));
         assert_eq!(sync.place(1, 0, ms(300)), 2 * 90_000 + 45_000);
+    }
+
+    #[test]
+    fn a_report_may_come_before_the_first_packet() {
+        let mut sync = Sync::new([90_000, 48_000]);
+        sync.report(0, report(100 * SECOND, 7));
+        assert_eq!(sync.place(0, 7, ms(0)), 0);
+        sync.report(1, report(100 * SECOND + SECOND / 2, 5));
+        assert_eq!(sync.place(1, 5, ms(10)), 45_000);
+        let mut sync = Sync::new([90_000, 48_000]);
+        sync.report(0, report(100 * SECOND, 7));
+        sync.report(1, report(100 * SECOND + SECOND / 2, 5));
+        assert_eq!(sync.place(1, 5, ms(0)), 0, "the second track comes first");
+        assert_eq!(sync.place(0, 7, ms(10)), -45_000);
+        sync.report(1, report(105 * SECOND, 5 + 216_000));
+        assert_eq!(sync.place(1, 5, ms(0)), 0, "and stays");
     }
 
     #[test]
@@ -179,8 +229,8 @@ mod tests {
             let mut sync = Sync::new([90_000, 8_000]);
             sync.place(0, 0, ms(0));
             sync.place(1, 0, ms(10));
-            sync.report(0, video, 0);
-            sync.report(1, audio, 0);
+            sync.report(0, report(video, 0));
+            sync.report(1, report(audio, 0));
             assert_eq!(sync.place(1, 0, ms(20)), 900, "{video} {audio}");
         }
     }

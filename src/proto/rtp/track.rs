@@ -138,13 +138,13 @@ impl Track {
         }
     }
 
-    /// Takes an RTCP packet. A sender report of this track gives wall clock and time of the track,
-    /// as [`Sync::report`](super::Sync::report) wants them; whether the sender said goodbye.
+    /// Takes an RTCP packet: the sender report of this track in it, for
+    /// [`Sync::report`](super::Sync::report), and whether the sender said goodbye.
     pub fn receive_report(
         &mut self,
         now: Duration,
         packet: &[u8],
-    ) -> Result<(Option<(u64, i64)>, bool), Error> {
+    ) -> Result<(Option<SenderReport>, bool), Error> {
         let (mut found, mut bye) = (None, false);
         let source = self.ssrc;
         let result = rtcp::parse(packet, |packet| match packet {
@@ -157,12 +157,8 @@ impl Track {
         if found.is_none() {
             result?;
         }
-        let tied = found.map(|report| {
-            self.report = Some((now, report));
-            (report.ntp, self.media.clock.near(report.timestamp))
-        });
-        // Before the first packet the time of the track is not known.
-        Ok((tied.filter(|_| source.is_some()), bye))
+        self.report = found.map(|report| (now, report)).or(self.report);
+        Ok((found, bye))
     }
 
     /// Appends a receiver report from `ssrc`, named `name`. False: nothing to report yet.
