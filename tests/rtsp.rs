@@ -56,7 +56,7 @@ impl Media {
             for socket in [&rtp, &rtcp] {
                 socket.set_nonblocking(true).unwrap();
             }
-            let (rtp, rtcp) = if port % 2 == 0 { (rtp, rtcp) } else { (rtcp, rtp) };
+            let (rtp, rtcp) = if port.is_multiple_of(2) { (rtp, rtcp) } else { (rtcp, rtp) };
             self.sockets.push((track, rtp, rtcp));
             return (port & !1, port | 1);
         }

@@ -18,6 +18,11 @@ const DRIFT: i64 = 9_000;
 pub(super) struct Unwrap(Option<i64>);
 
 impl Unwrap {
+    /// The last time.
+    pub(super) const fn last(&self) -> Option<i64> {
+        self.0
+    }
+
     /// The time of `timestamp`, which is less than 2^31 ticks from the one before.
     pub(super) fn next(&mut self, timestamp: u32) -> i64 {
         let time = self.near(timestamp);
@@ -132,7 +137,7 @@ impl Line {
             return;
         }
         // Less than 2^38 by the check above.
-        let want = there.saturating_add((i128::from(apart) * COMMON >> 32) as i64);
+        let want = there.saturating_add(((i128::from(apart) * COMMON) >> 32) as i64);
         let off = want.saturating_sub(here);
         if off.saturating_abs() <= BELIEVED && (!self.placed || off.saturating_abs() > DRIFT) {
             if let Some((_, at)) = &mut self.base {

@@ -26,6 +26,7 @@ pub struct Track {
     /// Of the last report that was written: packets due and packets received.
     reported: (u32, u32),
     first: Option<u32>,
+    last_packet: Duration,
 }
 
 /// What happened on a track so far. Numbers wrap.
@@ -64,7 +65,7 @@ impl Track {
         Self {
             format,
             reorder: Reorder::new(!ordered),
-            media: Media { clock: Unwrap::default(), content, restarted: false },
+            media: Media { clock: Unwrap::default(), content, shift: 0, restart: None },
             ssrc: None,
             other: None,
             ssrc_changes: 0,
@@ -75,6 +76,7 @@ impl Track {
             report: None,
             reported: (0, 0),
             first: None,
+            last_packet: Duration::ZERO,
         }
     }
 
@@ -101,8 +103,9 @@ impl Track {
                 // One stray packet means nothing; two in a row do.
                 return Ok(());
             }
-            self.change_source(header.ssrc, out);
+            self.change_source(now, header.ssrc, out);
         }
+        self.last_packet = now;
         self.other = None;
         self.received = self.received.wrapping_add(1);
         self.first.get_or_insert(header.sequence.into());
@@ -138,7 +141,7 @@ impl Track {
         }
     }
 
-    /// Takes an RTCP packet: the sender report of this track in it, for
+    /// Takes an RTCP packet: the sender report of this track in it, in the time of its units, for
     /// [`Sync::report`](super::Sync::report), and whether the sender said goodbye.
     pub fn receive_report(
         &mut self,
@@ -158,7 +161,11 @@ impl Track {
             result?;
         }
         self.report = found.map(|report| (now, report)).or(self.report);
-        Ok((found, bye))
+        let shifted = |report: SenderReport| SenderReport {
+            timestamp: report.timestamp.wrapping_add(self.media.shift),
+            ..report
+        };
+        Ok((found.map(shifted), bye))
     }
 
     /// Appends a receiver report from `ssrc`, named `name`. False: nothing to report yet.
@@ -213,11 +220,16 @@ impl Track {
         }
     }
 
-    fn change_source(&mut self, ssrc: u32, out: &mut impl FnMut(Unit<'_>)) {
+    /// The time line goes on: nobody behind this needs to know.
+    fn change_source(&mut self, now: Duration, ssrc: u32, out: &mut impl FnMut(Unit<'_>)) {
         self.finish(out);
+        let gap = now.saturating_sub(self.last_packet).as_micros();
+        let gap = gap * u128::from(self.format.clock_rate) / 1_000_000;
+        // A day at 192 kHz fits far.
+        let gap = i64::try_from(gap).unwrap_or(0);
         self.ssrc = Some(ssrc);
         self.ssrc_changes = self.ssrc_changes.wrapping_add(1);
-        self.media.restart();
+        self.media.restart(gap);
         (self.report, self.first) = (None, None);
         (self.received, self.reported) = (0, (0, 0));
         self.jitter = Jitter::default();
@@ -235,8 +247,10 @@ impl Track {
 struct Media {
     clock: Unwrap,
     content: Depacketizer,
-    /// The next packet follows nothing.
-    restarted: bool,
+    /// Added to timestamps, so that a source goes on where the one before it ended.
+    shift: u32,
+    /// The next packet is of a new source, so many ticks after the old one's last.
+    restart: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -254,27 +268,31 @@ impl Media {
         out: &mut impl FnMut(Unit<'_>),
     ) -> Result<(), Error> {
         let (header, payload) = Header::parse(packet)?;
-        let time = self.clock.next(header.timestamp);
-        let lost = std::mem::take(&mut self.restarted) || lost;
-        let (picture, take): (_, fn(&mut Picture, &[u8]) -> Result<(), Error>) =
-            match &mut self.content {
-                Depacketizer::Avc(picture) => (picture, avc::take),
-                Depacketizer::Hevc(picture) => (picture, hevc::take),
-                Depacketizer::Aac(layout, fragments) => {
-                    return fragments.take(*layout, time, lost, payload, out);
-                }
-            };
+        let gap = self.restart.take();
+        if let (Some(gap), Some(last)) = (gap, self.clock.last()) {
+            // The low 32 bits.
+            let due = last.wrapping_add(gap) as u32;
+            self.shift = due.wrapping_sub(header.timestamp);
+        }
+        let time = self.clock.next(header.timestamp.wrapping_add(self.shift));
+        let lost = lost || gap.is_some();
+        let (picture, hevc) = match &mut self.content {
+            Depacketizer::Avc(picture) => (picture, false),
+            Depacketizer::Hevc(picture) => (picture, true),
+            Depacketizer::Aac(layout, fragments) => {
+                return fragments.take(*layout, time, lost, payload, out);
+            }
+        };
         picture.begin(time, lost, out);
-        let result = take(picture, payload);
+        let result = if hevc { hevc::take(picture, payload) } else { avc::take(picture, payload) };
         if header.marker {
             picture.marker(out);
         }
         result
     }
 
-    fn restart(&mut self) {
-        self.clock = Unwrap::default();
-        self.restarted = true;
+    fn restart(&mut self, gap: i64) {
+        self.restart = Some(gap);
         match &mut self.content {
             Depacketizer::Avc(picture) | Depacketizer::Hevc(picture) => picture.restart(),
             Depacketizer::Aac(_, fragments) => fragments.clear(),

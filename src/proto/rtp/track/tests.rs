@@ -383,11 +383,29 @@ fn another_source_takes_over_with_its_second_packet() {
     let want = [
         format!("{first}K 6588"),
         format!("{} 419a", first + 3600),
-        "16200K 6588".into(),
-        "19800 419d".into(),
+        format!("{}K 6588", first + 3600 + 3600),
+        format!("{} 419d", first + 3600 + 7200),
     ];
     assert_eq!(got, want, "its pictures begin with a key frame");
     assert_eq!((stats.ssrc_changes, stats.received, stats.lost), (1, 3, 0));
+}
+
+#[test]
+fn a_new_source_goes_on_in_the_time_of_the_old_one() {
+    let mut track = Track::new(HBR, true);
+    let mut got = Vec::new();
+    for (at, ssrc, sent) in [
+        (1000, 1, (1, 100, true, "0010 0008 aa")),
+        (1100, 2, (1, 7_000_000, true, "0010 0008 bb")),
+        (1200, 2, (2, 7_004_800, true, "0010 0008 cc")),
+    ] {
+        let now = Duration::from_millis(at);
+        track.receive(now, &packet(ssrc, sent), &mut |unit| got.push(text(unit))).unwrap();
+    }
+    assert_eq!(got, ["100 aa", "9700 cc"]);
+    let report = hex("80c80006 00000002 00000064 80000000 006acfc0 00000001 00000001");
+    let report = track.receive_report(Duration::ZERO, &report).unwrap().0.unwrap();
+    assert_eq!(report.timestamp, 9700 - 4800);
 }
 
 #[test]
