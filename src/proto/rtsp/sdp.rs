@@ -11,6 +11,9 @@ use crate::limits::{HEADER_MAX, RTSP_TRACKS};
 use crate::proto::rtp::{Format, Payload};
 use std::fmt;
 
+/// `m=` lines that are looked at; more are no stream of anybody, and would fill the log.
+const NOTED: usize = 4 * RTSP_TRACKS;
+
 /// What a session is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Session {
@@ -120,7 +123,7 @@ impl Session {
                 _ => {}
             }
         }
-        for (index, media) in media.iter().enumerate() {
+        for (index, media) in media.iter().enumerate().take(NOTED) {
             let mut note = |what| session.notes.push(Note { media: index, what });
             match media.track(&mut note) {
                 Ok(_) if session.tracks.len() >= RTSP_TRACKS => note(Left::Many),

@@ -251,6 +251,7 @@ fn tracks_and_parameter_sets_are_bounded() {
     let many = "m=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\n".repeat(RTSP_TRACKS + 2);
     let session = Session::parse(&many);
     assert_eq!((session.tracks.len(), session.notes.len()), (RTSP_TRACKS, 2));
+    assert_eq!(Session::parse(&"m=\n".repeat(5000)).notes.len(), NOTED);
     let set = base64::encode(&[0x67; 3000]);
     let large = format!(
         "m=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\na=fmtp:96 sprop-parameter-sets={}\n",
