@@ -188,10 +188,10 @@ pub(super) const fn has_chroma_format(profile: u8) -> bool {
 
 /// How colours are stored.
 pub(super) struct Chroma {
-    format: u8,
+    pub(super) format: u8,
     /// `ChromaArrayType`.
-    array: u32,
-    depth: [u8; 2],
+    pub(super) array: u32,
+    pub(super) depth: [u8; 2],
 }
 
 /// Reads it, and past the scaling matrices.
@@ -227,7 +227,7 @@ fn scaling_list(bits: &mut Bits, len: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// `pic_order_cnt_type`, and past what follows it.
+/// `pic_order_cnt_type`, and past what belongs to it.
 pub(super) fn picture_order(bits: &mut Bits) -> Result<u32, Error> {
     let order = bits.ue()?;
     match order {

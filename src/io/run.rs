@@ -56,6 +56,11 @@ where
     taken.into_inner().ok_or_else(|| io::ErrorKind::Interrupted.into())
 }
 
+/// Runs both until the first of them ends, and drops the other.
+pub async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    smol::future::or(one, other).await
+}
+
 /// Something that happens once, and a future of it.
 pub fn once() -> (Once, impl Future<Output = ()>) {
     let state = Rc::new(State::default());
@@ -112,6 +117,18 @@ pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Opti
         None
     })
     .await
+}
+
+/// `future`'s result, or `None` when `stop` is over before. `stop` is asked first.
+pub async fn unless<T>(
+    stop: impl Future<Output = ()>,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let stopped = async {
+        stop.await;
+        None
+    };
+    smol::future::or(stopped, async { Some(future.await) }).await
 }
 
 #[cfg(test)]

@@ -134,6 +134,7 @@ pub fn limits(config: &Config) -> String {
     ];
     let timeouts: &[(&str, Duration, &str)] = &[
         ("handshake", limits::HANDSHAKE_TIMEOUT, "from accept to the end of the handshake"),
+        ("proxy", limits::PROXY_TIMEOUT, "for the header of the PROXY protocol before it"),
         ("command", limits::COMMAND_TIMEOUT, "for each step from there to publish or play"),
         ("send", limits::SEND_TIMEOUT, "for a player to take a byte"),
         ("republish", limits::REPUBLISH_TIMEOUT, "from FCUnpublish to the next publish"),
@@ -145,6 +146,7 @@ pub fn limits(config: &Config) -> String {
         ("linger", limits::LINGER, "for the last bytes to reach a refused peer"),
         ("grace", limits::GRACE, "for connections to end when the server stops"),
         ("disk", limits::DISK_TIMEOUT, "for files to be finished then"),
+        ("quick_disk", limits::QUICK_DISK_TIMEOUT, "the same when it stops at once (INT)"),
     ];
     let mut text = version();
     text.push('\n');

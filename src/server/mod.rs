@@ -1,11 +1,18 @@
 //! The process: start, listen, serve, stop.
 
 pub mod access;
+mod admission;
 pub mod banner;
 pub mod listen;
 pub mod options;
 mod play;
+#[cfg(feature = "service")]
+mod process;
+#[path = "process_plain.rs"]
+#[cfg(not(feature = "service"))]
+mod process;
 mod publish;
+mod reload;
 pub mod rtmp;
 
 use crate::config::{self, Config, Endpoint, HttpServer, LogTank};
@@ -17,8 +24,11 @@ use crate::io::{clock, files, log as tank};
 use crate::limits;
 use crate::service::{FEATURES, SERVICES};
 use options::Options;
+use process::Process;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 /// How often deadlines of connections, and memory that may be free again, are looked at.
@@ -47,10 +57,25 @@ impl StartError {
 
 /// The configuration that `options` name, with the notices that reading it gave already logged.
 pub fn load(options: &Options) -> Result<Config, StartError> {
-    let mut config = match &options.config {
-        None => Config::builtin(),
-        Some(path) => read(path)?,
-    };
+    let Some(path) = &options.config else { return Ok(adjusted(Config::builtin(), options)) };
+    let text = files::read(path, limits::CONF_BYTES)
+        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
+    // Whoever started a daemon has told what is odd about the file.
+    parse(path, &text, options, !options.detached)
+}
+
+/// The configuration in `text`, which is that of the file `path`; `tell`: with its notices logged.
+fn parse(path: &Path, text: &[u8], options: &Options, tell: bool) -> Result<Config, StartError> {
+    let loaded = config::load(text)
+        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
+    for notice in loaded.warnings.iter().chain(&loaded.absent(FEATURES)).filter(|_| tell) {
+        log::warn!("{}: {notice}", path.display());
+    }
+    Ok(adjusted(loaded.config, options))
+}
+
+/// With what the command line says.
+fn adjusted(mut config: Config, options: &Options) -> Config {
     if let Some(port) = options.port {
         config.listen = vec![Endpoint::any(port)];
     }
@@ -62,35 +87,29 @@ pub fn load(options: &Options) -> Result<Config, StartError> {
         };
         config.http_server = Rc::new(server);
     }
-    Ok(config)
+    config
 }
 
-fn read(path: &Path) -> Result<Config, StartError> {
-    let text = files::read(path, limits::CONF_BYTES)
-        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
-    let loaded = config::load(&text)
-        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
-    for notice in loaded.warnings.iter().chain(&loaded.absent(FEATURES)) {
-        log::warn!("{}: {notice}", path.display());
-    }
-    Ok(loaded.config)
-}
-
-/// Serves until a signal ends the process.
+/// Serves until a signal ends the process; as a daemon, until another process serves.
 pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     if options.demo && !FEATURES.contains(&"demo") {
         return Err(StartError::new(1023, "--demo: not in this image (cargo feature demo)"));
+    }
+    if process::hand_over(options, &config)? {
+        return Ok(());
     }
     if !matches!(config.work_dir.as_str(), "" | "./") {
         files::change_directory(Path::new(&config.work_dir))
             .map_err(|e| StartError::new(1023, format!("work_dir {}: {e}", config.work_dir)))?;
     }
+    let process = Process::begin(options, &config)?;
     listen::check_files(&config)?;
     let listeners = listen::bind(&config, options.config.is_none())?;
     banner::print(options, &config, &listeners);
     tank::configure(&log_settings(&config))
         .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
-    run::run(|spawner| serve(options.demo, config, listeners, spawner))
+    let options = options.clone();
+    run::run(|spawner| serve(options, config, listeners, process, spawner))
         .map_err(|e| StartError::new(1013, format!("epoll: {e}")))?
 }
 
@@ -99,25 +118,25 @@ fn log_settings(config: &Config) -> tank::Settings {
         level: tank::level(config.log_level.word()),
         tank: match config.log_tank {
             LogTank::Console => tank::Tank::Console,
-            LogTank::File => tank::Tank::File(PathBuf::from(&config.log_file)),
+            LogTank::File => tank::Tank::File(PathBuf::from(&config.log_file), config.log_size.0),
+            LogTank::Syslog => tank::Tank::Syslog(PathBuf::from(&config.syslog_socket)),
         },
         utc: config.utc_time,
     }
 }
 
 async fn serve(
-    demo: bool,
+    options: Options,
     config: Config,
     listeners: Vec<listen::Listener>,
+    process: Process,
     spawner: Spawner,
 ) -> Result<(), StartError> {
     let signals = Signals::new()
         .map_err(|e| StartError::new(1048, format!("signals cannot be received: {e}")))?;
-    let cx = Context::new(config, demo, spawner);
-    for listener in listeners {
-        let context = cx.clone();
-        cx.spawner.spawn(tank::traced(tank::next_id(), listener.serve(context)));
-    }
+    let cx = Context::new(config, options.demo, spawner);
+    let open = cx.part::<listen::Listeners>();
+    listeners.into_iter().for_each(|listener| open.open(&cx, listener));
     for service in SERVICES {
         (service.start)(&cx);
     }
@@ -135,23 +154,60 @@ async fn serve(
             context.hub.pool().reap();
         }
     });
+    process.ready(&cx);
+    let process = Rc::new(process);
+    let quick = Rc::new(Cell::new(false));
     // In a task of its own: this one is polled whenever any is.
     let (stop_now, stopping) = run::once();
+    cx.spawner.spawn(answer_reloads(cx.clone(), options.clone(), Rc::downgrade(&process)));
+    let (context, own, at_once) = (cx.clone(), process.clone(), quick.clone());
     cx.spawner.spawn(async move {
-        obey(signals).await;
+        let obeyed = obey(signals, &context, &options, &own);
+        let how = run::unless(own.orphaned(), obeyed).await;
+        at_once.set(how == Some(Stop::AtOnce));
         stop_now.set();
     });
     stopping.await;
-    stop(&cx).await;
+    process.stopping();
+    stop(&cx, quick.get()).await;
     Ok(())
 }
 
-/// Acts on signals until one of them is to stop.
-async fn obey(mut signals: Signals) {
+/// How the server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    InOrder,
+    AtOnce,
+}
+
+/// Acts on signals until one of them is to stop, or the server has left.
+async fn obey(
+    mut signals: Signals,
+    cx: &Rc<Context>,
+    options: &Options,
+    process: &Process,
+) -> Stop {
+    let mut leaving: Pin<Box<dyn Future<Output = ()>>> = Box::pin(std::future::pending());
+    let mut leaves = false;
     loop {
-        match signals.next().await {
-            Request::Stop => return,
-            Request::Reload => log::warn!("reload is not in this image, restart instead"),
+        let Some(request) = run::unless(leaving.as_mut(), signals.next()).await else {
+            return Stop::InOrder;
+        };
+        match request {
+            Request::Quit => return Stop::AtOnce,
+            Request::Stop if leaves || !cx.config().force_grace_quit => return Stop::InOrder,
+            Request::Stop | Request::Grace | Request::Drain if !leaves => {
+                leaves = true;
+                process.leaving();
+                leaving = Box::pin(process::leave(cx.clone(), request != Request::Drain));
+            }
+            Request::Stop | Request::Grace | Request::Drain => {}
+            Request::Reload => {
+                process.reloading();
+                // Whoever asks otherwise wants to know; the log says it to all.
+                let _ = reload::reload(cx, options).await;
+                process.reloaded();
+            }
             Request::Reopen => {
                 tank::reopen();
                 log::info!("log file reopened");
@@ -160,8 +216,19 @@ async fn obey(mut signals: Signals) {
     }
 }
 
-/// Ends all connections, and waits a moment for them.
-async fn stop(cx: &Rc<Context>) {
+/// Reloads for services that ask for it.
+async fn answer_reloads(cx: Rc<Context>, options: Options, process: Weak<Process>) {
+    while let Some(asked) = cx.reloads.next().await {
+        let Some(process) = process.upgrade() else { return };
+        process.reloading();
+        asked.answer(reload::reload(&cx, &options).await);
+        process.reloaded();
+    }
+}
+
+/// Ends all connections, and waits a moment for them. `quick`: the disk, too, has only a moment.
+async fn stop(cx: &Rc<Context>, quick: bool) {
+    let disk = if quick { limits::QUICK_DISK_TIMEOUT } else { limits::DISK_TIMEOUT };
     let until = clock::after(limits::GRACE);
     loop {
         // Again: what was accepted a moment ago may only begin now.
@@ -173,10 +240,10 @@ async fn stop(cx: &Rc<Context>) {
     }
     cx.hub.end();
     SERVICES.iter().for_each(|service| (service.stop)());
-    let written = cx.disk.finish(limits::DISK_TIMEOUT);
+    let written = cx.disk.finish(disk);
     // Whoever waited for that has more to write: lists of what is unfinished.
     sleep(Duration::from_millis(1)).await;
-    if !written || !cx.disk.finish(limits::DISK_TIMEOUT) {
+    if !written || !cx.disk.finish(disk) {
         log::warn!("the disk is too slow, {} bytes are not written", cx.disk.queued());
     }
     log::info!("server stops, {} connections were cut", cx.sessions.len());

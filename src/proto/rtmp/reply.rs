@@ -5,7 +5,7 @@ use super::command::ENHANCED;
 use crate::proto::amf0::{Object, Value, Writer};
 
 /// Answers `connect`. Of `enhanced`, what the client sent, it says that every codec is forwarded,
-/// and that none of the extensions of `capsEx` is used.
+/// and that of the extensions of `capsEx` requests to reconnect are used.
 pub(super) fn connected(
     w: &mut Writer<'_>,
     transaction: f64,
@@ -28,6 +28,25 @@ pub(super) fn connected(
     w.key("objectEncoding").number(object_encoding);
     w.key("data").ecma_array(0).key("version").string("3,5,3,888").pairs(data).end();
     w.end();
+}
+
+/// Asks the client to connect again (Enhanced RTMP v2, "Reconnect Request"): to `tc_url`, or where
+/// it is. It may go on until it has done so.
+pub(super) fn reconnect(w: &mut Writer<'_>, tc_url: Option<&str>, description: &str) {
+    w.string("onStatus").number(0.0).null();
+    w.object();
+    if let Some(url) = tc_url {
+        w.key("tcUrl").string(url);
+    }
+    w.key("code").string("NetConnection.Connect.ReconnectRequest");
+    w.key("description").string(description).key("level").string("status");
+    w.end();
+}
+
+/// Whether a client that said `enhanced` takes that.
+pub(super) fn can_reconnect(enhanced: &Object) -> bool {
+    let caps = enhanced.number("capsEx").unwrap_or_default();
+    caps as u32 & RECONNECT != 0
 }
 
 /// Refuses `connect`.
@@ -119,5 +138,7 @@ pub(super) const CLIENT_ID: (&str, &str) = ("clientid", "ASAICiss");
 pub(super) const DETAILS: (&str, &str) = ("details", "stream");
 /// Enhanced RTMP v2, FourCcInfoMask.
 const CAN_FORWARD: f64 = 4.0;
-/// Enhanced RTMP v2, CapsExMask: no reconnect request, no multitrack, no ModEx.
-const CAPS_EX: f64 = 0.0;
+/// Enhanced RTMP v2, CapsExMask: reconnect requests, no multitrack, no ModEx.
+const CAPS_EX: f64 = RECONNECT as f64;
+/// Enhanced RTMP v2, CapsExMask.Reconnect.
+pub(super) const RECONNECT: u32 = 1;

@@ -27,6 +27,8 @@ pub struct Server {
     control: Control,
     state: State,
     dropped: u32,
+    /// It connects again when it is asked to.
+    reconnects: bool,
     /// Said once a connection.
     noted_empty: bool,
     noted_unknown: bool,
@@ -133,6 +135,7 @@ impl Server {
             control: Control::new(limits::CONTROL_OUT_MAX),
             state: State::Handshake(Box::new(ServerHandshake::new(time))),
             dropped: 0,
+            reconnects: false,
             noted_empty: false,
             noted_unknown: false,
         }
@@ -144,6 +147,7 @@ impl Server {
         let State::Asked(asked) = &self.state else { return };
         let Asked::Connect { transaction, object_encoding, enhanced } = &**asked else { return };
         let control = &mut self.control;
+        self.reconnects = reply::can_reconnect(enhanced);
         let data = reply.identity.properties(&reply.server_ip, reply.pid, reply.id);
         control.send_window(reply.window_ack);
         control.send_bandwidth(reply.peer_bandwidth);
@@ -228,6 +232,20 @@ impl Server {
             }
         }
         self.state = State::Refused;
+    }
+
+    /// Asks the client to connect again, to `tc_url` or where it is; it may go on until it has.
+    /// Whether it said that it does so when asked (`capsEx`); else it is not asked.
+    pub fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
+        let connected = matches!(
+            self.state,
+            State::Idle(_) | State::Asked(_) | State::Playing | State::Publishing(_)
+        );
+        let asked = self.reconnects && connected;
+        if asked {
+            self.control.command(0, |w| reply::reconnect(w, tc_url, description));
+        }
+        asked
     }
 
     /// Tells a player something about its stream that changes nothing here, such as
@@ -469,6 +487,11 @@ impl Machine for Server {
 
     fn send_done(&mut self, n: usize) {
         self.control.sent(n);
+    }
+
+    fn leave(&mut self) -> bool {
+        self.request_reconnect(None, "The server leaves.");
+        matches!(self.state, State::Handshake(_) | State::Connect)
     }
 }
 

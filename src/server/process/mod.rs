@@ -1,0 +1,143 @@
+//! How the process lives among others: as a daemon, under a service manager, with its number in a
+//! file, and how it leaves.
+
+mod leave;
+
+pub(super) use leave::leave;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::io::notify::{self, Notify};
+use crate::io::pidfile::{PidFile, Refused};
+use crate::io::{daemon, run};
+use crate::server::StartError;
+use crate::server::options::{DETACHED, Options};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Whether another process serves in place of this one, as a daemon, and already does. Its failure
+/// is ours.
+pub(super) fn hand_over(options: &Options, config: &Config) -> Result<bool, StartError> {
+    if !config.daemon || options.detached {
+        return Ok(false);
+    }
+    let stays = if notify::is_wanted() {
+        Some("a service manager waits for it")
+    } else if config.disable_daemon_for_docker && daemon::is_in_container() {
+        Some("this is a container (disable_daemon_for_docker)")
+    } else {
+        None
+    };
+    if let Some(why) = stays {
+        log::info!("daemon is off: {why}");
+        return Ok(false);
+    }
+    match daemon::start(DETACHED) {
+        Ok(0) => Ok(true),
+        Ok(status) => Err(StartError::new(status.into(), "the daemon does not start, see above")),
+        Err(e) => Err(StartError::new(1023, format!("daemon: {e}"))),
+    }
+}
+
+/// What is held as long as the server runs.
+pub(super) struct Process {
+    /// Deleted at the end.
+    _pid: Option<PidFile>,
+    notify: Rc<Notify>,
+    detached: bool,
+    /// The parent without which it does not go on.
+    parent: Option<u32>,
+}
+
+impl Process {
+    /// Takes what the process must have for itself, before it listens.
+    pub(super) fn begin(options: &Options, config: &Config) -> Result<Self, StartError> {
+        if options.detached {
+            daemon::detach().map_err(|e| StartError::new(1023, format!("daemon: {e}")))?;
+        }
+        let parent = config.asprocess.then(daemon::parent);
+        if parent == Some(1) {
+            let text = "asprocess: the parent is process 1, which does not end";
+            return Err(StartError::new(1023, text));
+        }
+        Ok(Self {
+            _pid: lock(config)?,
+            notify: Rc::new(Notify::from_environment()),
+            detached: options.detached,
+            parent,
+        })
+    }
+
+    /// The server listens: tells whoever waits for it.
+    pub(super) fn ready(&self, cx: &Context) {
+        self.notify.ready("serving");
+        if let Some(limit) = self.notify.watchdog() {
+            let notify = self.notify.clone();
+            cx.spawner.spawn(async move {
+                loop {
+                    notify.alive();
+                    run::sleep(limit / 2).await;
+                }
+            });
+        }
+        if self.detached
+            && let Err(e) = daemon::release()
+        {
+            log::warn!("daemon: standard output stays open: {e}");
+        }
+    }
+
+    /// The configuration is read again; [`reloaded`](Self::reloaded) follows.
+    pub(super) fn reloading(&self) {
+        self.notify.reloading();
+    }
+
+    /// The configuration was read again.
+    pub(super) fn reloaded(&self) {
+        self.notify.ready("serving");
+    }
+
+    /// The server leaves, and waits for its clients.
+    pub(super) fn leaving(&self) {
+        self.notify.status("leaving, waits for its clients to go");
+    }
+
+    /// The server ends.
+    pub(super) fn stopping(&self) {
+        self.notify.stopping();
+    }
+
+    /// Waits for the end of the parent, if the server is to end then.
+    pub(super) async fn orphaned(&self) {
+        loop {
+            run::sleep(LOOK).await;
+            if let Some(parent) = self.parent
+                && daemon::parent() != parent
+            {
+                return log::warn!("the parent process {parent} is gone (asprocess)");
+            }
+        }
+    }
+}
+
+/// The pid file. Where it cannot be written, and was not asked for, the server does without.
+fn lock(config: &Config) -> Result<Option<PidFile>, StartError> {
+    if config.pid.is_empty() {
+        return Ok(None);
+    }
+    match PidFile::lock(Path::new(&config.pid)) {
+        Ok(file) => Ok(Some(file)),
+        Err(e @ Refused::Held(_)) => {
+            Err(StartError::new(1035, format!("runnel is {e}: it has locked {} (pid)", config.pid)))
+        }
+        Err(Refused::Io(e)) if config.pid == Config::default().pid => {
+            log::warn!("no pid file, {}: {e}", config.pid);
+            Ok(None)
+        }
+        Err(Refused::Io(e)) => Err(StartError::new(1023, format!("pid {}: {e}", config.pid))),
+    }
+}
+
+/// How often the parent is looked for.
+const LOOK: Duration = Duration::from_secs(1);

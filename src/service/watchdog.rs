@@ -1,0 +1,61 @@
+//! A hardware watchdog that is fed as long as the thread that serves goes round.
+
+use crate::context::Context;
+use crate::io::run::sleep;
+use crate::io::watchdog::Watchdog;
+use crate::service::Service;
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Feeds the device of `watchdog`.
+pub(super) const SERVICE: Service = Service { start, stop, ..Service::new("watchdog") };
+
+/// Hardware that gives less time than this is not known.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static DEVICE: RefCell<Option<Watchdog>> = const { RefCell::new(None) };
+}
+
+fn start(cx: &Rc<Context>) {
+    let path = cx.config().watchdog.clone();
+    if path.is_empty() {
+        return;
+    }
+    match Watchdog::open(Path::new(&path)) {
+        Ok(device) => {
+            DEVICE.set(Some(device));
+            log::info!("watchdog {path} is armed");
+            cx.spawner.spawn(feed(path));
+        }
+        Err(e) => log::error!("watchdog {path}: {e}"),
+    }
+}
+
+async fn feed(path: String) {
+    let mut failed = false;
+    loop {
+        let fed = DEVICE.with_borrow_mut(|device| device.as_mut().map(Watchdog::feed));
+        match fed {
+            None => return,
+            Some(Ok(())) => failed = false,
+            Some(Err(e)) if !failed => {
+                failed = true;
+                log::error!("watchdog {path}: {e}");
+            }
+            Some(Err(_)) => {}
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+fn stop() {
+    if let Some(device) = DEVICE.take() {
+        match device.disarm() {
+            Ok(()) => log::info!("watchdog disarmed"),
+            Err(e) => log::error!("watchdog: {e}, the machine will restart"),
+        }
+    }
+}
