@@ -19,6 +19,8 @@ pub enum Kick {
     Takeover,
     /// A reload took its vhost away, or made another thing of it.
     Vhost,
+    /// The server that its stream is passed on to does not take it.
+    Upstream,
     /// The server stops.
     Shutdown,
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Kick {
             Self::Operator => f.write_str("kicked by the operator"),
             Self::Vhost => f.write_str("its vhost is gone"),
             Self::Takeover => f.write_str("another publisher took the stream over"),
+            Self::Upstream => f.write_str("the origin does not take the stream any more"),
             Self::Shutdown => f.write_str("server stops"),
         }
     }

@@ -1,8 +1,8 @@
 //! A live stream and the right to send into it.
 
-use super::ring::{Bounds, Ring, Seq};
+use super::ring::{Bounds, Evicted, Ring, Seq};
 use super::stalled::{Copied, Stalled};
-use super::{Merge, Owner, Settings, Sink, SinkError, StreamKey};
+use super::{Lag, Merge, Owner, Settings, Sink, SinkError, StreamKey};
 use crate::limits::MERGE_BYTES;
 use crate::media::mix::Mix;
 use crate::media::{Kind, Packet, classify};
@@ -106,6 +106,8 @@ pub(super) struct State {
     stalled_bytes: Rc<Cell<usize>>,
     pub(super) settings: Settings,
     players: usize,
+    /// The most that one that passes the stream on may be behind, if there is one.
+    lag: Option<Lag>,
     publisher: Option<u32>,
     epoch: u32,
     meter: Meter,
@@ -118,9 +120,20 @@ pub(super) struct Cursor {
     pub(super) next: Option<Seq>,
     /// Part of that packet has been sent.
     pub(super) half: bool,
+    /// What it may need again, when its connection is made anew.
+    pub(super) keep: Option<Seq>,
+    /// It passes the stream on to another server, and may lag so far.
+    pub(super) lag: Option<Lag>,
     /// Whoever waits for more.
     pub(super) waker: Option<Waker>,
     taken: bool,
+}
+
+impl Cursor {
+    /// The oldest packet that has to stay for it.
+    fn held(&self) -> Option<Seq> {
+        self.keep.or(self.next)
+    }
 }
 
 impl Source {
@@ -141,6 +154,7 @@ impl Source {
             stalled_bytes: stalled,
             settings,
             players: 0,
+            lag: None,
             publisher: None,
             epoch: 0,
             meter: Meter::default(),
@@ -314,10 +328,12 @@ impl State {
         self.epoch == epoch && self.publisher.is_some()
     }
 
-    /// Makes room for one more player; gives the number of its cursor.
-    pub(super) fn take(&mut self) -> usize {
-        self.players += 1;
-        let taken = Cursor { taken: true, ..Cursor::default() };
+    /// Makes room for one more player, or for one that passes the stream on; gives the number of
+    /// its cursor.
+    pub(super) fn take(&mut self, lag: Option<Lag>) -> usize {
+        self.players += usize::from(lag.is_none());
+        self.lag = widest(self.lag.into_iter().chain(lag));
+        let taken = Cursor { taken: true, lag, ..Cursor::default() };
         match self.cursors.iter().position(|c| !c.taken) {
             Some(free) => {
                 self.cursors[free] = taken;
@@ -331,9 +347,12 @@ impl State {
     }
 
     fn give_back(&mut self, cursor: usize) {
-        self.players -= 1;
         if let Some(cursor) = self.cursors.get_mut(cursor) {
+            self.players -= usize::from(cursor.lag.is_none());
             *cursor = Cursor::default();
+        }
+        if self.lag.is_some() {
+            self.lag = widest(self.cursors.iter().filter_map(|cursor| cursor.lag));
         }
         while self.cursors.last().is_some_and(|c| !c.taken) {
             self.cursors.pop();
@@ -344,7 +363,7 @@ impl State {
 
     /// Drops what neither new players nor the present ones need.
     fn trim(&mut self) {
-        let slowest = self.cursors.iter().filter_map(|c| c.next).min().unwrap_or(Seq::MAX);
+        let slowest = self.cursors.iter().filter_map(Cursor::held).min().unwrap_or(Seq::MAX);
         self.ring.trim(slowest);
     }
 
@@ -353,7 +372,7 @@ impl State {
     /// first.
     pub(super) fn release(&mut self) {
         let first = self.ring.first();
-        let needed = |cursor: &Cursor| cursor.next.is_some_and(|next| next <= first);
+        let needed = |cursor: &Cursor| cursor.held().is_some_and(|held| held <= first);
         if self.publisher.is_none()
             && !self.ring.is_empty()
             && !self.cursors.iter().rev().any(needed)
@@ -365,7 +384,9 @@ impl State {
     /// Takes what the bounds do not allow to stay. The players that stand in the middle of such a
     /// packet get a copy of it, so that their connections can go on at the next whole one.
     fn evict(&mut self) {
-        while let Some(evicted) = self.ring.evict(self.settings.queue_ms) {
+        let lag = self.lag;
+        let queue_ms = self.settings.queue_ms.max(lag.map_or(0, |lag| lag.ms));
+        while let Some(evicted) = self.ring.evict(queue_ms).or_else(|| self.surplus(lag?)) {
             let mut copy = None;
             for (i, cursor) in self.cursors.iter().enumerate() {
                 if !cursor.half || cursor.next != Some(evicted.seq) {
@@ -378,6 +399,17 @@ impl State {
                 self.stalled.push(Stalled { cursor: i, copy: copy.clone() });
             }
         }
+    }
+
+    /// What is kept for those alone that pass the stream on, beyond the bytes that they may lag.
+    fn surplus(&mut self, lag: Lag) -> Option<Evicted> {
+        if self.ring.bytes() <= lag.bytes {
+            return None;
+        }
+        let first = self.ring.first();
+        let players = self.cursors.iter().filter(|cursor| cursor.lag.is_none());
+        let needed = players.filter_map(|cursor| cursor.next).chain(self.ring.join()).min();
+        needed.is_none_or(|needed| needed > first).then(|| self.ring.evict_first()).flatten()
     }
 
     /// Keeps a sequence header or metadata. Returns whether it is new.
@@ -401,6 +433,11 @@ impl State {
         }
         changed
     }
+}
+
+/// The most that any of them may lag.
+fn widest(lags: impl Iterator<Item = Lag>) -> Option<Lag> {
+    lags.reduce(|a, b| Lag { ms: a.ms.max(b.ms), bytes: a.bytes.max(b.bytes) })
 }
 
 /// The part of a merge interval that is left for the writes.

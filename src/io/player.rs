@@ -43,6 +43,11 @@ impl<F: Framing> Player<F> {
         Self { consumer, framing, interval, pause: Pause::default(), packets: 0 }
     }
 
+    /// Another wire form, for another connection.
+    pub fn set_framing(&mut self, framing: F) {
+        self.framing = framing;
+    }
+
     /// Packets sent.
     pub fn packets(&self) -> u64 {
         self.packets

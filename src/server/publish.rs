@@ -7,13 +7,10 @@ use crate::io::clock;
 use crate::io::link::Link;
 use crate::io::tcp;
 use crate::io::timer::Pause;
-use crate::media::arena::{Arena, Full};
-use crate::proto::rtmp::chunk::{Buffers, Refused};
 use crate::proto::rtmp::server::{Event, Server};
 use crate::server::access::Opened;
 use crate::server::rtmp::{Outcome, is_for_the_peer, log_note, log_protocol};
-use crate::service::ingress::Ingress;
-use bytes::BytesMut;
+use crate::service::ingress::{Ingress, Media};
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -96,18 +93,6 @@ fn tell(link: &mut Link<Server>, outcome: Outcome) -> Outcome {
     };
     link.machine.end("error", "NetStream.Publish.Failed", &text);
     outcome
-}
-
-/// The arena as the chunk layer sees it.
-struct Media(Arena);
-
-impl Buffers for Media {
-    fn buffer(&mut self, _type_id: u8, len: usize) -> Result<BytesMut, Refused> {
-        self.0.alloc(len).map_err(|full| match full {
-            Full::TooLong { max } => Refused::TooLong { max },
-            Full::NoMemory => Refused::NoMemory,
-        })
-    }
 }
 
 /// Takes what arrived. Ready when the client stopped or has to go.

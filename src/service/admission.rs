@@ -10,6 +10,7 @@ use crate::proto::rtmp::url;
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What a client is about to do. Nothing is promised to it before all services agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +98,10 @@ pub fn tell_closed(cx: &Rc<Context>, session: &Session) {
 }
 
 /// Says that somebody plays `key`, which may be published or not: whoever can fetch it may do so.
-/// A player says it once when it starts, HLS with every request for a playlist.
-pub fn want(cx: &Rc<Context>, key: &StreamKey, vhost: &Rc<Vhost>) {
-    SERVICES.iter().for_each(|service| (service.wanted)(cx, key, vhost));
+/// A player says it once when it starts, `hold` being zero; HLS with every request for a playlist,
+/// with the time to the next one.
+pub fn want(cx: &Rc<Context>, key: &StreamKey, vhost: &Rc<Vhost>, hold: Duration) {
+    SERVICES.iter().for_each(|service| (service.wanted)(cx, key, vhost, hold));
 }
 
 /// Why a request is refused.

@@ -7,6 +7,10 @@ pub mod admission;
 pub mod demo;
 #[cfg(feature = "dvr")]
 pub mod dvr;
+#[cfg(feature = "edge")]
+pub mod edge;
+#[cfg(feature = "forward")]
+pub mod forward;
 #[cfg(feature = "hds")]
 pub mod hds;
 #[cfg(feature = "hls")]
@@ -16,6 +20,8 @@ pub mod http;
 pub mod ingress;
 #[cfg(any(feature = "dvr", feature = "hds", feature = "hls"))]
 pub mod path;
+#[cfg(feature = "_relay")]
+pub mod relay;
 #[cfg(feature = "remux")]
 pub mod remux;
 #[cfg(feature = "static-files")]
@@ -33,6 +39,7 @@ use admission::{Ask, Event};
 use core::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// See [`Service::attach`].
 pub type Attach = fn(&Rc<Context>, &StreamKey, &Vhost) -> Option<Box<dyn Sink>>;
@@ -50,8 +57,9 @@ pub struct Service {
     pub ask: Ask,
     /// Hears what happened.
     pub tell: fn(&Rc<Context>, &Event<'_>),
-    /// Hears that a stream is played, and fetches it if it can.
-    pub wanted: fn(&Rc<Context>, &StreamKey, &Rc<Vhost>),
+    /// Hears that a stream is played, and fetches it if it can. Whoever plays it without being a
+    /// player of the hub wants it for so long.
+    pub wanted: fn(&Rc<Context>, &StreamKey, &Rc<Vhost>, Duration),
     /// Acts on another configuration than the one that is given, which was in force until now. Its
     /// sinks and its port are seen to already.
     pub reload: fn(&Rc<Context>, &Config),
@@ -96,7 +104,7 @@ impl Service {
             differs: |_, _| false,
             ask: |_, _, _| None,
             tell: |_, _| {},
-            wanted: |_, _, _| {},
+            wanted: |_, _, _, _| {},
             reload: |_, _| {},
             start: |_| {},
             stop: || {},
@@ -126,6 +134,11 @@ pub static SERVICES: &[Service] = &[
     web::SERVICE,
     #[cfg(feature = "watchdog")]
     watchdog::SERVICE,
+    #[cfg(feature = "forward")]
+    forward::SERVICE,
+    // Asks the origin: behind those that know at once.
+    #[cfg(feature = "edge")]
+    edge::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -155,6 +168,10 @@ pub const FEATURES: &[&str] = &[
     "static-files",
     #[cfg(feature = "web")]
     "web",
+    #[cfg(feature = "edge")]
+    "edge",
+    #[cfg(feature = "forward")]
+    "forward",
     #[cfg(feature = "service")]
     "service",
     #[cfg(feature = "watchdog")]

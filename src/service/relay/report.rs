@@ -1,0 +1,183 @@
+//! What is known of each connection of ours to another server: for the log, the API and metrics.
+
+use crate::context::Context;
+use crate::hub::StreamKey;
+use crate::hub::session::{Registry, Session};
+use crate::io::run::sleep;
+use crate::io::{clock, log as tank};
+use crate::limits::{UPSTREAM_DOWN, UPSTREAMS_DOWN};
+use core::net::IpAddr;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A stream is fetched from an origin.
+    Pull,
+    /// A publisher of an edge is passed on to the origin.
+    Push,
+    /// A stream is passed on to another server.
+    Forward,
+}
+
+impl Kind {
+    /// In metrics and in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Forward => "forward",
+        }
+    }
+}
+
+/// How one of them is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What it is for.
+    pub kind: Kind,
+    /// The stream here.
+    pub key: StreamKey,
+    /// The number of its task, as in the log.
+    pub id: u32,
+    /// The server as the configuration names it, without keys; of several the one in use or the last.
+    pub server: String,
+    /// Since when it is connected, in milliseconds of the clock; `None` while it is not.
+    pub connected: Option<u64>,
+    /// Bytes received and sent, all connections together.
+    pub traffic: (u64, u64),
+    /// Packets that a server that was away too long did not get.
+    pub skipped: u64,
+    /// Connections after the first.
+    pub restarts: u32,
+    /// Why the last one ended, or was not made; empty if nothing went wrong yet.
+    pub error: String,
+}
+
+/// The same while it is there.
+#[derive(Debug)]
+pub struct State {
+    report: RefCell<Report>,
+    session: RefCell<Option<Rc<Session>>>,
+    begun: Cell<bool>,
+}
+
+impl State {
+    /// A connection stands.
+    pub fn connected(&self, server: &str, session: &Rc<Session>) {
+        self.settle();
+        let mut report = self.report.borrow_mut();
+        report.server = server.to_owned();
+        report.connected = Some(clock::now());
+        report.restarts += u32::from(self.begun.replace(true));
+        *self.session.borrow_mut() = Some(session.clone());
+    }
+
+    /// It ended, or was not made.
+    pub fn failed(&self, why: &impl ToString) {
+        self.settle();
+        let mut report = self.report.borrow_mut();
+        report.connected = None;
+        report.error = why.to_string();
+    }
+
+    /// Packets that were left out so far.
+    pub fn set_skipped(&self, packets: u64) {
+        self.report.borrow_mut().skipped = packets;
+    }
+
+    /// How it is doing.
+    pub fn report(&self) -> Report {
+        let mut report = self.report.borrow().clone();
+        if let Some(session) = &*self.session.borrow() {
+            let (received, sent) = session.traffic();
+            report.traffic.0 += received;
+            report.traffic.1 += sent;
+        }
+        report
+    }
+
+    /// Adds what the last connection brought to the sum.
+    fn settle(&self) {
+        if let Some(session) = self.session.take() {
+            let (received, sent) = session.traffic();
+            let traffic = &mut self.report.borrow_mut().traffic;
+            (traffic.0, traffic.1) = (traffic.0 + received, traffic.1 + sent);
+        }
+    }
+}
+
+/// All of them, and what they share.
+#[derive(Debug, Default)]
+pub struct Relays {
+    registry: Rc<Registry>,
+    states: RefCell<Vec<Weak<State>>>,
+    /// Servers that could not be reached, and until when that counts.
+    down: RefCell<HashMap<String, u64>>,
+    swept: Cell<bool>,
+}
+
+impl Relays {
+    /// How all of them are doing, in the order in which they began.
+    pub fn reports(&self) -> Vec<Report> {
+        let states = self.states.borrow();
+        states.iter().filter_map(Weak::upgrade).map(|state| state.report()).collect()
+    }
+
+    /// Enters one; it leaves when it is dropped.
+    pub fn enter(&self, kind: Kind, key: &StreamKey, server: &str) -> Rc<State> {
+        let report = Report {
+            kind,
+            key: key.clone(),
+            id: tank::id(),
+            server: server.to_owned(),
+            connected: None,
+            traffic: (0, 0),
+            skipped: 0,
+            restarts: 0,
+            error: String::new(),
+        };
+        let (report, session) = (RefCell::new(report), RefCell::default());
+        let state = Rc::new(State { report, session, begun: Cell::new(false) });
+        let mut states = self.states.borrow_mut();
+        states.retain(|state| state.strong_count() > 0);
+        states.push(Rc::downgrade(&state));
+        state
+    }
+
+    /// A session for a connection of ours, which is no client: it is in no list of clients, but its
+    /// deadlines are watched.
+    pub(super) fn session(self: &Rc<Self>, cx: &Context, peer: IpAddr) -> Rc<Session> {
+        if !self.swept.replace(true) {
+            let registry = self.registry.clone();
+            cx.spawner.spawn(async move {
+                loop {
+                    sleep(SWEEP).await;
+                    registry.sweep(clock::now());
+                }
+            });
+        }
+        self.registry.enter(tank::next_id(), peer)
+    }
+
+    pub(super) fn is_down(&self, name: &str) -> bool {
+        self.down.borrow().get(name).is_some_and(|until| clock::now() < *until)
+    }
+
+    pub(super) fn set_down(&self, name: &str, down: bool) {
+        let mut all = self.down.borrow_mut();
+        if !down {
+            all.remove(name);
+            return;
+        }
+        if all.len() >= UPSTREAMS_DOWN {
+            all.clear();
+        }
+        all.insert(name.to_owned(), clock::after(UPSTREAM_DOWN));
+    }
+}
+
+const SWEEP: Duration = Duration::from_secs(1);
