@@ -18,7 +18,7 @@ pub mod hls;
 #[cfg(feature = "_http")]
 pub mod http;
 pub mod ingress;
-#[cfg(any(feature = "dvr", feature = "hds", feature = "hls"))]
+#[cfg(any(feature = "dvr", feature = "hds", feature = "hls", feature = "remux"))]
 pub mod path;
 #[cfg(feature = "_relay")]
 pub mod relay;

@@ -8,6 +8,7 @@ mod playlist;
 mod segment;
 mod store;
 mod stream;
+mod wanted;
 
 pub use store::Stored;
 
@@ -80,6 +81,15 @@ fn answer(ask: &Ask) -> Answer {
     if !matches!(request.method, Method::Get | Method::Head) {
         return Answer::Next;
     }
+    if let Some(waits) = wanted::playlist(ask) {
+        return waits;
+    }
+    stored(ask)
+}
+
+/// What is in memory.
+fn stored(ask: &Ask) -> Answer {
+    let request = &ask.request;
     let Some(stored) = get(&request.host, &request.path) else {
         // Nobody else's: a live stream of that name would be waited for.
         let gone = LIVE.with(|live| live.was(&request.path));
@@ -174,6 +184,11 @@ impl Live {
     /// Whether `path` is that of a segment that left the memory.
     fn was(&self, path: &str) -> bool {
         path.ends_with(".ts") && self.streams.borrow().values().any(|s| s.borrow().was(path))
+    }
+
+    /// Whether `key` has a playlist.
+    fn is_listed(&self, key: &StreamKey) -> bool {
+        self.streams.borrow().get(key).is_some_and(|stream| stream.borrow().is_listed())
     }
 
     fn sweep(&self, now: u64) {

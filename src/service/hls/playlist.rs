@@ -46,6 +46,11 @@ impl Window {
         self.entries.push_back(entry);
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Takes out the oldest one that is not to stay: when the segments after it are longer than
     /// `window` together in whole seconds, when they have more than `bytes` together with it, or
     /// when there are too many.

@@ -87,6 +87,11 @@ impl Stream {
         self.idle
     }
 
+    /// Whether there is a segment to be listed.
+    pub(super) fn is_listed(&self) -> bool {
+        !self.window.is_empty()
+    }
+
     /// A publish begins. Returns its generation.
     pub(super) fn publish(&mut self) -> u32 {
         self.idle = None;
