@@ -1,6 +1,6 @@
 //! A connection that publishes.
 
-use crate::config::Vhost;
+use crate::config::{Mode, Vhost};
 use crate::context::Context;
 use crate::hub::pithy::Stage;
 use crate::io::clock;
@@ -40,10 +40,11 @@ async fn take_stream(link: &mut Link<Server>, cx: &Rc<Context>, opened: &Opened)
     link.hurry = false;
     link.machine.accept_publish(Box::new(Media(Ingress::arena(cx))));
     log::info!(
-        "source url={}, ip={}, cache={}, is_edge=0, source_id={id}[{id}]",
+        "source url={}, ip={}, cache={}, is_edge={}, source_id={id}[{id}]",
         opened.key,
         link.session().peer(),
-        u8::from(opened.vhost.play.gop_cache)
+        u8::from(opened.vhost.play.gop_cache),
+        u8::from(opened.vhost.cluster.mode == Mode::Remote)
     );
     let mut terms = Terms::new(opened.vhost.clone(), link);
     log::info!("start publish {terms}, tcp_nodelay={}", u8::from(opened.vhost.tcp_nodelay));
