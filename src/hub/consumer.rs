@@ -146,7 +146,8 @@ impl Consumer {
 
     /// Milliseconds of the stream that are still to be sent.
     pub fn behind(&self) -> i64 {
-        self.source.peek().ring.age(self.next)
+        let state = self.source.peek();
+        state.ring.age(self.next.max(state.ring.first()))
     }
 
     /// From now on each write has one packet.

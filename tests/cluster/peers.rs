@@ -13,7 +13,7 @@ use runnel::proto::rtmp::server::{ConnectReply, Event, Server as Machine};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::channel;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -132,7 +132,6 @@ pub(crate) enum Does {
 /// An origin of the test.
 pub(crate) struct Origin {
     pub(crate) port: u16,
-    pub(crate) connections: Arc<AtomicUsize>,
     /// What was published: one list a connection.
     pub(crate) taken: Arc<Mutex<Vec<Vec<Packet>>>>,
     /// The names that were played or published.
@@ -152,13 +151,12 @@ impl Origin {
         listener.set_nonblocking(true).unwrap();
         let origin = Self {
             port,
-            connections: Arc::default(),
             taken: Arc::default(),
             names: Arc::default(),
             urls: Arc::default(),
             stop: Arc::default(),
         };
-        let (connections, stop) = (origin.connections.clone(), origin.stop.clone());
+        let stop = origin.stop.clone();
         let (taken, names, urls) = (origin.taken.clone(), origin.names.clone(), origin.urls.clone());
         thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
@@ -166,17 +164,12 @@ impl Origin {
                     thread::sleep(Duration::from_millis(5));
                     continue;
                 };
-                connections.fetch_add(1, Ordering::Relaxed);
                 let (does, stop) = (does.clone(), stop.clone());
                 let (taken, names, urls) = (taken.clone(), names.clone(), urls.clone());
                 thread::spawn(move || serve(socket, &does, &stop, &taken, &names, &urls));
             }
         });
         origin
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
     }
 }
 
@@ -308,11 +301,4 @@ pub(crate) fn watch(peer: &mut Peer, time: Duration) -> Vec<Packet> {
         packets.extend(peer.packet(left));
     }
     packets
-}
-
-/// Plays until a packet comes after `peer` saw none for a while; how long that was.
-pub(crate) fn next_after(peer: &mut Peer, timeout: Duration) -> Duration {
-    let begin = Instant::now();
-    assert!(peer.packet(timeout).is_some(), "nothing within {timeout:?}");
-    begin.elapsed()
 }

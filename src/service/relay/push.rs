@@ -199,7 +199,7 @@ impl Push {
         let chunk_size = u32::try_from(link.machine.out_chunk_size()).unwrap_or(128);
         self.player.set_framing(Publish { chunk_size, stream });
         let consumer = &mut self.player.consumer;
-        let (before, late) = (consumer.skipped(), again || consumer.behind() > 0);
+        let (before, late) = (consumer.skipped(), again || !consumer.is_caught_up());
         if late {
             consumer.rejoin();
         }
