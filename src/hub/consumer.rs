@@ -282,9 +282,8 @@ impl Consumer {
         let first = header.filter(|_| changed).map_or(start, |(seq, _)| seq);
         let video = state.headers.video.is_some() || held().any(|(_, p)| p.kind == Kind::Video);
         let most = self.lag.map_or(i64::MAX, |lag| lag.ms.into());
-        let found = held().find(|&(seq, packet)| {
-            seq >= first && (packet.key || !video) && ring.age(seq) <= most
-        });
+        let found = held()
+            .find(|&(seq, packet)| seq >= first && (packet.key || !video) && ring.age(seq) <= most);
         self.next = found.map_or(state.visible, |(seq, _)| seq);
         self.wait_key = video && found.is_none();
         self.waiting_since = None;

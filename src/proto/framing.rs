@@ -373,7 +373,11 @@ mod tests {
     fn what_is_published_has_the_number_of_the_server_and_the_mark_of_encoders() {
         let framing = Publish { chunk_size: 128, stream: 5 };
         let mut out = Vec::new();
-        framing.append(&mut out, &Packet::new(Kind::Data, 0, Bytes::from_static(&[2, 0, 0])), false);
+        framing.append(
+            &mut out,
+            &Packet::new(Kind::Data, 0, Bytes::from_static(&[2, 0, 0])),
+            false,
+        );
         assert_eq!(out[..12], [4, 0xff, 0xff, 0xff, 0, 0, 19, 18, 5, 0, 0, 0]);
         assert_eq!(out[12..], [SET_DATA_FRAME, &[2, 0, 0]].concat());
         out.clear();

@@ -110,7 +110,8 @@ fn a_publisher_of_an_edge_is_passed_on_and_played_at_both() {
 
 #[test]
 fn what_the_origin_refuses_the_edge_refuses() {
-    let origin = Server::with("vhost __defaultVhost__ { security { enabled on; allow play all; } }");
+    let origin =
+        Server::with("vhost __defaultVhost__ { security { enabled on; allow play all; } }");
     let served = edge(&[origin.port], "");
     let mut peer = Peer::new(&served, publish("s"));
     let refused = peer.wait_for(|event| matches!(event, Event::Refused(_)));
@@ -157,7 +158,10 @@ fn the_vhost_at_the_origin_is_another_one() {
         let _encoder = Encoder::to(&[&origin], "s", &url, 0);
         let mut player = player(&edge, &format!("rtmp://{vhost}/live"), "s");
         player.packets(10);
-        origin.line(&format!("tcUrl=rtmp://{there}:{}/live, pageUrl=, swfUrl=, schema=rtmp, vhost={there}", origin.port));
+        origin.line(&format!(
+            "tcUrl=rtmp://{there}:{}/live, pageUrl=, swfUrl=, schema=rtmp, vhost={there}",
+            origin.port
+        ));
     }
 }
 
@@ -197,7 +201,8 @@ fn origins_that_a_reload_brings_count_at_the_next_attempt() {
     let text = fs::read_to_string(&conf).unwrap();
     let at = text.find("origin ").unwrap();
     let end = at + text[at..].find(';').unwrap();
-    fs::write(&conf, format!("{}origin 127.0.0.1:{}{}", &text[..at], origin.port, &text[end..])).unwrap();
+    fs::write(&conf, format!("{}origin 127.0.0.1:{}{}", &text[..at], origin.port, &text[end..]))
+        .unwrap();
     edge.signal(Signal::HUP);
     edge.line("reload config success");
     player.packets(20);

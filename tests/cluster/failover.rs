@@ -77,7 +77,8 @@ fn players_wait_through_the_restart_of_the_only_origin() {
     let encoder = Encoder::start(&origin, "s");
     let mut player = Peer::play(&edge, "s");
     let mut packets = watch(&mut player, Duration::from_millis(1500));
-    let (port, text) = (origin.port, std::fs::read_to_string(origin.dir.join("test.conf")).unwrap());
+    let (port, text) =
+        (origin.port, std::fs::read_to_string(origin.dir.join("test.conf")).unwrap());
     origin.signal(Signal::KILL);
     origin.wait(SOON).unwrap();
     drop((origin, encoder));
@@ -104,8 +105,11 @@ fn with_atc_two_origins_have_the_same_times_and_an_edge_changes_without_a_seam()
         let mut players = [Peer::play(&one, "s"), Peer::play(&two, "s")];
         let [a, b] = players.each_mut().map(|player| {
             let packets = player.packets(80);
-            packets.into_iter().filter(|p| !p.header && p.kind != runnel::media::Kind::Data)
-                .map(|p| (p.dts, p.kind, p.payload)).collect::<Vec<_>>()
+            packets
+                .into_iter()
+                .filter(|p| !p.header && p.kind != runnel::media::Kind::Data)
+                .map(|p| (p.dts, p.kind, p.payload))
+                .collect::<Vec<_>>()
         });
         assert!(a.iter().all(|(dts, ..)| *dts >= 1_000_000), "{atc}");
         let common = a.iter().filter(|packet| b.contains(packet)).count();

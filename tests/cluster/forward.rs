@@ -112,8 +112,8 @@ fn number(packet: &Packet) -> u32 {
 
 /// Of 16×16 pixels.
 const AVC: [u8; 32] = [
-    1, 0x42, 0xc0, 0x0a, 0xff, 0xe1, 0, 17, 0x67, 0x42, 0xc0, 0x0a, 0xd9, 0x1e, 0x84, 0, 0, 3, 0, 4, 0,
-    0, 3, 0, 0xca, 1, 0, 4, 0x68, 0xce, 0x3c, 0x80,
+    1, 0x42, 0xc0, 0x0a, 0xff, 0xe1, 0, 17, 0x67, 0x42, 0xc0, 0x0a, 0xd9, 0x1e, 0x84, 0, 0, 3, 0,
+    4, 0, 0, 3, 0, 0xca, 1, 0, 4, 0x68, 0xce, 0x3c, 0x80,
 ];
 
 #[test]
@@ -144,7 +144,9 @@ fn what_was_published_while_a_destination_was_away_reaches_it() {
     let last = encoder.next - 1;
     eventually("the frames are there", SOON, || {
         let taken = slave.taken.lock().unwrap();
-        taken.first().is_some_and(|p| frames(p, Kind::Video).last().is_some_and(|p| number(p) == last))
+        taken
+            .first()
+            .is_some_and(|p| frames(p, Kind::Video).last().is_some_and(|p| number(p) == last))
     });
     let taken = slave.taken.lock().unwrap();
     let all = frames(&taken[0], Kind::Video);
@@ -168,7 +170,9 @@ fn what_is_kept_for_a_destination_is_bounded() {
         let sent = encoder.next;
         eventually("the frames are there", SOON, || {
             let taken = slave.taken.lock().unwrap();
-            taken.first().is_some_and(|p| frames(p, Kind::Video).last().is_some_and(|p| number(p) + 3 >= sent))
+            taken.first().is_some_and(|p| {
+                frames(p, Kind::Video).last().is_some_and(|p| number(p) + 3 >= sent)
+            })
         });
         let taken = slave.taken.lock().unwrap();
         let all = frames(&taken[0], Kind::Video);
@@ -197,7 +201,10 @@ fn one_line_passes_every_stream_on_with_its_key() {
     assert_eq!(*upstream.urls.lock().unwrap(), [url.clone(), url]);
     eventually("metadata as encoders send it", SOON, || {
         let taken = upstream.taken.lock().unwrap();
-        taken.iter().flatten().any(|p| p.kind == Kind::Data && p.payload.starts_with(b"\x02\0\x0d@setDataFrame"))
+        taken
+            .iter()
+            .flatten()
+            .any(|p| p.kind == Kind::Data && p.payload.starts_with(b"\x02\0\x0d@setDataFrame"))
     });
     assert_eq!(master.count("KEY-live"), 0, "the key is in no line of the log");
 }
@@ -235,7 +242,10 @@ fn a_reload_begins_and_ends_forwards_of_a_live_stream() {
 fn a_destination_that_takes_nothing_holds_up_nobody() {
     let dead = Origin::start(Does::Nothing);
     let alive = Server::start();
-    let master = master(&format!("forward 127.0.0.1:{} 127.0.0.1:{} rtmps://127.0.0.1/live/KEY;", dead.port, alive.port));
+    let master = master(&format!(
+        "forward 127.0.0.1:{} 127.0.0.1:{} rtmps://127.0.0.1/live/KEY;",
+        dead.port, alive.port
+    ));
     let _encoder = Encoder::start(&master, "s");
     let mut player = Peer::play(&master, "s");
     player.packets(40);

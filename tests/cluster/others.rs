@@ -1,7 +1,9 @@
 //! Servers of others as origins and as destinations.
 
 use crate::common::client::Peer;
-use crate::common::{self, Running, SOON, Server, TempDir, eventually, free_port, media, start, tool};
+use crate::common::{
+    self, Running, SOON, Server, TempDir, eventually, free_port, media, start, tool,
+};
 use crate::peers::{Encoder, assert_rising, edge};
 use std::fs;
 use std::net::TcpStream;

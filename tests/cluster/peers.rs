@@ -12,8 +12,8 @@ use runnel::proto::rtmp::message::Heap;
 use runnel::proto::rtmp::server::{ConnectReply, Event, Server as Machine};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::channel;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -77,7 +77,9 @@ impl Encoder {
             ready.send(()).unwrap();
             let begin = Instant::now();
             for round in 0.. {
-                for packet in packets.iter().filter(|p| round == 0 || !p.header && p.kind != Kind::Data) {
+                for packet in
+                    packets.iter().filter(|p| round == 0 || !p.header && p.kind != Kind::Data)
+                {
                     let at = round * 8000 + packet.dts;
                     let due = begin + Duration::from_millis(at.into());
                     thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -157,7 +159,8 @@ impl Origin {
             stop: Arc::default(),
         };
         let stop = origin.stop.clone();
-        let (taken, names, urls) = (origin.taken.clone(), origin.names.clone(), origin.urls.clone());
+        let (taken, names, urls) =
+            (origin.taken.clone(), origin.names.clone(), origin.urls.clone());
         thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 let Ok((socket, _)) = listener.accept() else {
@@ -281,11 +284,8 @@ pub(crate) fn cluster(ports: &[u16]) -> String {
 /// Times rise, in each kind; by no more than `most`, if there is one.
 pub(crate) fn assert_rising(packets: &[Packet], most: Option<u32>) {
     for kind in [Kind::Audio, Kind::Video] {
-        let times: Vec<_> = packets
-            .iter()
-            .filter(|p| p.kind == kind && !p.header)
-            .map(|p| p.dts)
-            .collect();
+        let times: Vec<_> =
+            packets.iter().filter(|p| p.kind == kind && !p.header).map(|p| p.dts).collect();
         for pair in times.windows(2) {
             assert!(pair[0] <= pair[1], "{kind:?} goes back: {pair:?}");
             assert!(most.is_none_or(|most| pair[1] - pair[0] <= most), "{kind:?} jumps: {pair:?}");

@@ -84,7 +84,8 @@ fn varnish_asks_once_for_each_segment() {
     command.arg(dir.join("varnish")).arg("-f").arg(dir.join("hls.vcl"));
     let _varnish = start(&mut command);
     eventually("varnish answers", SOON * 3, || {
-        TcpStream::connect(("127.0.0.1", port)).is_ok() && get(port, "/live/demo.m3u8", "").0.status == 200
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+            && get(port, "/live/demo.m3u8", "").0.status == 200
     });
     let text = String::from_utf8(get(port, "/live/demo.m3u8", "").1).unwrap();
     let uri = text.lines().find(|line| line.ends_with(".ts")).unwrap();
@@ -106,9 +107,15 @@ fn stunnel_speaks_rtmps_for_a_forward() {
     let (dir, tls, plain) = (TempDir::new(), free_port(), free_port());
     let (key, certificate) = (dir.join("key.pem"), dir.join("certificate.pem"));
     let args = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost";
-    common::run(&openssl, args.split(' ').chain([
-        "-keyout", key.to_str().unwrap(), "-out", certificate.to_str().unwrap(),
-    ]));
+    common::run(
+        &openssl,
+        args.split(' ').chain([
+            "-keyout",
+            key.to_str().unwrap(),
+            "-out",
+            certificate.to_str().unwrap(),
+        ]),
+    );
     let slave = Server::start();
     // What stands for the service of others: TLS in front of a server.
     fs::write(
@@ -116,7 +123,9 @@ fn stunnel_speaks_rtmps_for_a_forward() {
         format!(
             "foreground = yes\npid =\n[rtmps]\naccept = 127.0.0.1:{tls}\nconnect = 127.0.0.1:{}\n\
              cert = {}\nkey = {}\n",
-            slave.port, certificate.display(), key.display()
+            slave.port,
+            certificate.display(),
+            key.display()
         ),
     )
     .unwrap();
@@ -179,10 +188,13 @@ fn dnsmasq_names_the_origins() {
     let text = recipe("dnsmasq-srv.conf", &[("port=53", format!("port={port}"))]);
     fs::write(dir.join("dnsmasq.conf"), text).unwrap();
     let mut command = Command::new(dnsmasq);
-    command.arg("--keep-in-foreground").arg(format!("--conf-file={}", dir.join("dnsmasq.conf").display()));
+    command
+        .arg("--keep-in-foreground")
+        .arg(format!("--conf-file={}", dir.join("dnsmasq.conf").display()));
     command.args(["--user=root", "--listen-address=127.0.0.1", "--bind-interfaces"]);
     let _dnsmasq = start(&mut command);
-    let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x05_rtmp\x04_tcp\x07example\x03lan\0\0\x21\0\x01";
+    let question =
+        b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x05_rtmp\x04_tcp\x07example\x03lan\0\0\x21\0\x01";
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
     let mut answer = [0; 512];

@@ -48,7 +48,11 @@ fn a_playlist_has_the_stream_fetched_as_long_as_it_is_asked_for() {
     let uri = text.lines().find(|line| line.ends_with(".ts")).unwrap().to_owned();
     assert_eq!(get(http, &format!("/live/{uri}"), "").0.status, 200);
     eventually("it goes on", SOON, || {
-        String::from_utf8(get(http, "/live/livestream.m3u8", "").1).unwrap().matches("#EXTINF").count() >= 3
+        String::from_utf8(get(http, "/live/livestream.m3u8", "").1)
+            .unwrap()
+            .matches("#EXTINF")
+            .count()
+            >= 3
     });
     assert_eq!((origin.count("type=Play"), origin.count("stop play")), (1, 0));
 }

@@ -21,13 +21,8 @@ use push::Pushes;
 use std::rc::Rc;
 
 /// Fetches and passes on the streams of vhosts with `mode remote`.
-pub const SERVICE: Service = Service {
-    attach: push::attach,
-    ask,
-    tell,
-    wanted: pull::want,
-    ..Service::new("edge")
-};
+pub const SERVICE: Service =
+    Service { attach: push::attach, ask, tell, wanted: pull::want, ..Service::new("edge") };
 
 /// Whether `vhost` is an edge.
 fn is_edge(vhost: &Vhost) -> bool {
@@ -89,4 +84,3 @@ fn vhost_there(cluster: &Cluster, own: &str) -> String {
 fn first_origin(cluster: &Cluster) -> &str {
     cluster.origin.first().map_or("", String::as_str)
 }
-

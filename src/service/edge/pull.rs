@@ -114,6 +114,8 @@ struct Pull {
     splice: Splice,
     /// When something came last.
     heard: u64,
+    /// The last origin let us play.
+    reached: bool,
 }
 
 /// How one connection ended.
@@ -131,7 +133,17 @@ impl Pull {
         let state = cx.part::<Relays>().enter(Kind::Pull, &key, first_origin(cluster));
         let upstream = upstream(&key, cluster);
         let (ingress, splice) = (None, Splice::default());
-        Self { cx, key, wanted, upstream, state, ingress, splice, heard: clock::now() }
+        Self {
+            cx,
+            key,
+            wanted,
+            upstream,
+            state,
+            ingress,
+            splice,
+            heard: clock::now(),
+            reached: false,
+        }
     }
 
     async fn run(mut self) {
@@ -151,6 +163,7 @@ impl Pull {
             }
             self.wanted.yields.set(false);
             let came_before = self.heard;
+            self.reached = false;
             let Some(over) = unless(unwanted, self.once(&cluster, opened.take())).await else {
                 break;
             };
@@ -168,10 +181,13 @@ impl Pull {
                 }
             };
             self.state.failed(&failure);
-            let backoff = backoff
-                .get_or_insert_with(|| Backoff::new(UPSTREAM_RETRY, cluster.retry_max.0));
+            let backoff =
+                backoff.get_or_insert_with(|| Backoff::new(UPSTREAM_RETRY, cluster.retry_max.0));
             if self.heard != came_before {
                 failures = 0;
+            }
+            if self.reached {
+                // It waits for its encoder: players are not to wait longer than need be.
                 backoff.reset();
             }
             failures += 1;
@@ -214,7 +230,11 @@ impl Pull {
     fn give_up(&mut self) {
         let lost = u64::try_from(UPSTREAM_LOST.as_millis()).unwrap_or(u64::MAX);
         if self.ingress.is_some() && clock::now().saturating_sub(self.heard) > lost {
-            log::warn!("edge: {} is over, nothing came for {} s", self.key, UPSTREAM_LOST.as_secs());
+            log::warn!(
+                "edge: {} is over, nothing came for {} s",
+                self.key,
+                UPSTREAM_LOST.as_secs()
+            );
             self.ingress = None;
         }
     }
@@ -242,13 +262,15 @@ impl Pull {
         };
         let Opened { mut link, packet, dialled } = opened;
         log::info!("edge: plays {} of {dialled}", self.key);
+        self.reached = true;
         self.state.connected(&dialled.to_string(), link.session());
         let atc = self.cx.hub.find(&self.key).is_some_and(|source| source.settings().atc);
         self.splice.connected(atc);
         let mut over = packet.and_then(|packet| self.take(packet).err());
         if over.is_none() {
             let aim = self.aim(cluster);
-            let (mut progress, mut alarm) = (self.cx.stages.enter(Stage::EdgePull), Alarm::default());
+            let (mut progress, mut alarm) =
+                (self.cx.stages.enter(Stage::EdgePull), Alarm::default());
             let (mut mover, mut quiet) = (None, (clock::now(), 0));
             over = Some(
                 poll_fn(|task| {
@@ -299,9 +321,7 @@ impl Pull {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(over) => ControlFlow::Break(over),
             },
-            Event::Refused(status) => {
-                ControlFlow::Break(Over::Failed(Failure::Refused(*status)))
-            }
+            Event::Refused(status) => ControlFlow::Break(Over::Failed(Failure::Refused(*status))),
             Event::Status(status) => {
                 leaves |= status.is_reconnect_request();
                 ControlFlow::Continue(())

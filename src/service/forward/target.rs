@@ -65,7 +65,10 @@ impl Target {
             None if self.aim.vhost == DEFAULT_VHOST => host.to_owned(),
             None => self.aim.vhost.clone(),
         };
-        local && same && listened && config.vhost(&there).is_some_and(|v| v.name == client.vhost.name)
+        local
+            && same
+            && listened
+            && config.vhost(&there).is_some_and(|v| v.name == client.vhost.name)
     }
 }
 

@@ -20,9 +20,10 @@ pub(super) fn playlist(ask: &Ask) -> Option<Answer> {
         return None;
     }
     let config = ask.cx.config();
-    let edges = config.vhosts.iter().filter(|vhost| {
-        vhost.enabled && vhost.hls.enabled && vhost.cluster.mode == Mode::Remote
-    });
+    let edges = config
+        .vhosts
+        .iter()
+        .filter(|vhost| vhost.enabled && vhost.hls.enabled && vhost.cluster.mode == Mode::Remote);
     let (key, vhost) = edges.filter_map(|vhost| Some((find(vhost, ask)?, vhost))).next()?;
     let hold = vhost.hls.hls_fragment.0.saturating_mul(3).max(PLAYLIST_HOLD);
     want(&ask.cx, &key, vhost, hold);

@@ -4,8 +4,8 @@
 use super::balance::Backoff;
 use super::{Aim, Failure, Opened, State, Upstream};
 use crate::context::Context;
-use crate::hub::pithy::Stage;
 use crate::hub::Consumer;
+use crate::hub::pithy::Stage;
 use crate::io::clock;
 use crate::io::link::Link;
 use crate::io::player::Player;
