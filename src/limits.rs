@@ -137,6 +137,12 @@ pub const UPSTREAM_SILENCE: Duration = Duration::from_secs(3);
 pub const UPSTREAM_RETRY: Duration = Duration::from_secs(1);
 /// A server that takes no byte of a stream for so long, while some are due, is left.
 pub const UPSTREAM_STALL: Duration = Duration::from_secs(10);
+/// Servers that a stream is passed on to; each is a connection, [`CLIENT_BYTES`] at most. The others are
+/// not used, and logged.
+pub const FORWARDS: usize = 32;
+/// Streams that an edge fetches because somebody asked for a playlist of them, and that never came; a
+/// connection each. One more is not fetched before one of them is given up or comes.
+pub const PULLS_UNSEEN: usize = 64;
 /// A stream that is fetched and of which nothing came for so long is not published here any more.
 pub const UPSTREAM_LOST: Duration = Duration::from_secs(10);
 /// A server that could not be reached is tried after all others for so long.

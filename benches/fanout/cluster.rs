@@ -33,7 +33,10 @@ fn delay(options: &Options) -> Result<(), String> {
         reports.push(load.wait_for("report", ANSWER)?);
     }
     let of = |at: usize, key| reports.get(at).and_then(|report: &Report| report.number(key));
-    println!("\nDelay from the encoder to a player in ms, low setting, {} kbit/s.", options.shape.kbps);
+    println!(
+        "\nDelay from the encoder to a player in ms, low setting, {} kbit/s.",
+        options.shape.kbps
+    );
     println!("{:>8} {:>8} {:>8}", "at", "p50", "p99");
     for (at, name) in ["origin", "edge"].into_iter().enumerate() {
         println!("{name:>8} {:>8} {:>8}", shown(of(at, "p50"), 2), shown(of(at, "p99"), 2));
@@ -50,10 +53,15 @@ fn cost(options: &Options) -> Result<(), String> {
     let to: String =
         (0..COUNT).map(|i| format!(" rtmp://127.0.0.1:{}/live/copy{i}", taker.port)).collect();
     let passed = format!("forward {{ enabled on; destination{to}; }}");
-    println!("\nCPU of a server that sends one stream of {} kbit/s {COUNT} times.", options.shape.kbps);
+    println!(
+        "\nCPU of a server that sends one stream of {} kbit/s {COUNT} times.",
+        options.shape.kbps
+    );
     println!("{:>10} {:>10}", "to", "s/GB");
     let mut costs = Vec::new();
-    for (name, vhost, count) in [("nobody", "", 0), ("players", "", COUNT), ("servers", &*passed, 0)] {
+    for (name, vhost, count) in
+        [("nobody", "", 0), ("players", "", COUNT), ("servers", &*passed, 0)]
+    {
         let server = Server::ours(options, COUNT + 50, false, vhost)?;
         let _publisher = start_publishers(options.shape, 1, server.port, core)?;
         let _load = if count > 0 { Some(players(server.port, count, core)?) } else { None };

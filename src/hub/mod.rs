@@ -8,6 +8,7 @@ pub mod client;
 mod consumer;
 pub mod images;
 mod key;
+mod meter;
 pub mod pithy;
 pub mod rate;
 pub mod ring;
@@ -19,8 +20,9 @@ mod stalled;
 pub use client::{Caller, Client, ClientKind};
 pub use consumer::{Consumer, Sent};
 pub use key::StreamKey;
+pub use meter::Measured;
 pub use sink::{Sink, SinkError};
-pub use source::{Measured, Publisher, Source};
+pub use source::{Publisher, Source};
 
 use crate::limits::{MAX_STREAMS, MERGE_MS};
 use crate::media::arena::Pool;

@@ -1,5 +1,6 @@
 //! A live stream and the right to send into it.
 
+use super::meter::{Measured, Meter};
 use super::ring::{Bounds, Evicted, Ring, Seq};
 use super::stalled::{Copied, Stalled};
 use super::{Lag, Merge, Owner, Settings, Sink, SinkError, StreamKey};
@@ -30,56 +31,6 @@ impl Headers {
     /// In the order in which they are sent.
     pub fn iter(&self) -> impl Iterator<Item = &Packet> {
         [&self.metadata, &self.audio, &self.video].into_iter().flatten()
-    }
-}
-
-/// What is to be told of a stream.
-#[derive(Clone, Debug, Default)]
-pub struct Measured {
-    /// Kilobits a second, over the last seconds.
-    pub kbps: u32,
-    /// Video frames a second.
-    pub fps: u32,
-    /// When the first packet of the publisher came, by the owner's clock.
-    pub since: Option<u64>,
-    /// The newest audio packet that is held.
-    pub audio: Option<Packet>,
-    /// The newest video packet that is held.
-    pub video: Option<Packet>,
-}
-
-/// Counts what comes for [`WINDOW_MS`], then tells it until the next window is over.
-#[derive(Clone, Copy, Debug, Default)]
-struct Meter {
-    since: Option<u64>,
-    start: u64,
-    bytes: u64,
-    pictures: u64,
-    rates: Option<(u32, u32)>,
-}
-
-/// Long enough to hold some frames, short enough to follow an encoder that adapts.
-const WINDOW_MS: u64 = 3000;
-
-impl Meter {
-    fn count(&mut self, packet: &Packet, now: u64) {
-        if self.since.is_none() {
-            (self.since, self.start) = (Some(now), now);
-        }
-        if now.saturating_sub(self.start) >= WINDOW_MS {
-            self.rates = Some(self.rates(now));
-            (self.start, self.bytes, self.pictures) = (now, 0, 0);
-        }
-        self.bytes += packet.payload.len() as u64;
-        self.pictures += u64::from(packet.kind == Kind::Video && !packet.header);
-    }
-
-    /// Kbit/s and pictures a second since the window began.
-    fn rates(&self, now: u64) -> (u32, u32) {
-        let ms = now.saturating_sub(self.start).max(1);
-        let fps = (self.pictures * 1000 + ms / 2) / ms;
-        let whole = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        (whole(self.bytes * 8 / ms), whole(fps))
     }
 }
 
@@ -180,8 +131,9 @@ impl Source {
     /// What is to be told of it at `now`.
     pub fn measure(&self, now: u64) -> Measured {
         let state = self.state.borrow();
-        let (kbps, fps) = state.meter.rates.unwrap_or_else(|| state.meter.rates(now));
-        let mut measured = Measured { kbps, fps, since: state.meter.since, ..Measured::default() };
+        let (kbps, fps) = state.meter.told(now);
+        let mut measured =
+            Measured { kbps, fps, since: state.meter.since(), ..Measured::default() };
         for (_, packet) in state.ring.from(state.ring.first()) {
             match packet.kind {
                 Kind::Video => measured.video = Some(packet.clone()),

@@ -1,10 +1,10 @@
 //! Streams that are passed on to other servers.
 
-use crate::common::client::{Peer, publish};
+use crate::common::client::{Peer, play, publish};
 use crate::common::{SOON, Server, eventually, free_port};
 use crate::peers::{Does, Encoder, Origin, assert_rising};
 use runnel::media::{Kind, Packet};
-use runnel::proto::rtmp::client::Event;
+use runnel::proto::rtmp::client::{Config, Event};
 use rustix::process::Signal;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -68,13 +68,20 @@ fn what_would_come_back_is_refused() {
         assert!(matches!(refused, Some(Event::Refused(_))), "{destination}");
         server.line("ret=1030");
     }
-    // Another vhost of the same server is another place.
+}
+
+#[test]
+fn another_vhost_of_the_same_server_is_another_place() {
+    let port = free_port();
     let text = format!(
         "listen 127.0.0.1:{port}; daemon off; srs_log_tank console;
          vhost __defaultVhost__ {{ forward rtmp://127.0.0.1:{port}/live/[stream]?vhost=other; }}
          vhost other {{ }}"
     );
-    drop(text);
+    let server = Server::with_file(port, &text);
+    let _encoder = Encoder::start(&server, "s");
+    let config = Config::new("rtmp://other/live", "live", play("s"));
+    Peer::with(&server, config).packets(20);
 }
 
 /// Numbers every frame in its payload, so that what is missing can be told.
@@ -95,7 +102,7 @@ impl Numbered {
     /// speed of the clock.
     fn send(&mut self, count: u32, size: usize, pace: u32) {
         for _ in 0..count {
-            let key = self.next % 25 == 0;
+            let key = self.next.is_multiple_of(25);
             let mut payload = vec![if key { 0x17 } else { 0x27 }, 1, 0, 0, 0];
             payload.extend(self.next.to_be_bytes());
             payload.resize(size, 7);

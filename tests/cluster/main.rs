@@ -13,4 +13,5 @@ mod forward;
 mod others;
 mod peers;
 mod recipes;
+mod samples;
 mod web;

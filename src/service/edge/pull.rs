@@ -11,7 +11,7 @@ use crate::io::run::{sleep, unless};
 use crate::io::stage::Progress;
 use crate::io::timer::Alarm;
 use crate::io::{clock, log as tank};
-use crate::limits::{UPSTREAM_LOST, UPSTREAM_RETRY, UPSTREAM_SILENCE};
+use crate::limits::{PULLS_UNSEEN, UPSTREAM_LOST, UPSTREAM_RETRY, UPSTREAM_SILENCE};
 use crate::media::Packet;
 use crate::proto::rtmp::client::{Client, Event, Role};
 use crate::service::ingress::Ingress;
@@ -40,6 +40,8 @@ struct Wanted {
     until: Cell<u64>,
     /// Somebody publishes it here.
     yields: Cell<bool>,
+    /// No player is known to be there, and nothing of it came.
+    unseen: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -86,11 +88,17 @@ pub(super) fn want(cx: &Rc<Context>, key: &StreamKey, vhost: &Rc<Vhost>, hold: D
         wanted.until.set(wanted.until.get().max(until));
         return wanted.look();
     }
+    // A player holds a connection, and those are bounded.
+    let unseen = || pulls.0.borrow().values().filter(|wanted| wanted.unseen.get()).count();
+    if !hold.is_zero() && unseen() >= PULLS_UNSEEN {
+        return log::debug!("edge: {key} is not fetched, {PULLS_UNSEEN} others never came");
+    }
     let id = tank::next_id();
     let wanted = Rc::new(Wanted {
         id,
         until: Cell::new(until),
         yields: Cell::new(false),
+        unseen: Cell::new(!hold.is_zero()),
         waker: RefCell::default(),
     });
     pulls.0.borrow_mut().insert(key.clone(), wanted.clone());
@@ -364,6 +372,7 @@ impl Pull {
     /// A packet of the origin. The stream is published here when the first one comes.
     fn take(&mut self, packet: Packet) -> Result<(), Over> {
         self.heard = clock::now();
+        self.wanted.unseen.set(false);
         let failed = |text: String| Over::Failed(Failure::Broken(text));
         let Some(packet) = self.splice.take(packet) else { return Ok(()) };
         if self.ingress.as_ref().is_some_and(|ingress| ingress.publisher.is_stale()) {

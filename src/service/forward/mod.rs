@@ -12,7 +12,7 @@ use crate::context::{self, Context};
 use crate::hub::pithy::Stage;
 use crate::hub::{Client, Lag, Sink, SinkError, StreamKey};
 use crate::io::log as tank;
-use crate::limits::{RING_BYTES, UPSTREAM_DRAIN};
+use crate::limits::{FORWARDS, RING_BYTES, UPSTREAM_DRAIN};
 use crate::media::Packet;
 use crate::service::admission::{Refusal, Step};
 use crate::service::relay::balance::Backoff;
@@ -59,9 +59,13 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
     let publisher = cx.hub.find(key)?.publisher()?;
     let client = cx.sessions.find(publisher).and_then(|session| session.client());
     let param = client.map(|client| client.param.clone()).unwrap_or_default();
-    let stops: Vec<_> = forward
-        .destination
+    let all = &forward.destination;
+    if all.len() > FORWARDS {
+        log::error!("forward: {} destinations, {FORWARDS} are used (limit forwards)", all.len());
+    }
+    let stops: Vec<_> = all
         .iter()
+        .take(FORWARDS)
         .filter_map(|text| match Target::new(text, key, &param) {
             Ok(target) => start(cx, key, vhost, text, target),
             Err(e) => {
@@ -107,7 +111,7 @@ fn start(
         let push = Push {
             cx: context.clone(),
             stage: Stage::Forward,
-            upstream: Rc::new(Upstream::new(&key, &[target.server.clone()], false)),
+            upstream: Rc::new(Upstream::new(&key, std::slice::from_ref(&target.server), false)),
             aim: Box::new(move || target.aim.clone()),
             player: player(consumer),
             stop,
