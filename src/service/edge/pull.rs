@@ -331,7 +331,10 @@ impl Pull {
             },
             Event::Refused(status) => ControlFlow::Break(Over::Failed(Failure::Refused(*status))),
             Event::Status(status) => {
-                leaves |= status.is_reconnect_request();
+                if status.is_reconnect_request() {
+                    leaves = true;
+                    self.upstream.prefer(status.redirect.as_deref());
+                }
                 ControlFlow::Continue(())
             }
             _ => ControlFlow::Continue(()),

@@ -61,7 +61,7 @@ impl Target {
         // As the original: this address alone stands for the one that the publisher calls.
         let same = self.server == "127.0.0.1" || listened;
         let there = match &self.aim.tc_url {
-            Some(tc_url) => url::connection(tc_url).unwrap_or_default().vhost,
+            Some(tc_url) => self.aim.vhost_of(tc_url),
             None if self.aim.vhost == DEFAULT_VHOST => host.to_owned(),
             None => self.aim.vhost.clone(),
         };

@@ -64,13 +64,25 @@ impl Aim {
         }
     }
 
+    /// The vhost that a server finds in `tc_url` and in the name of the stream.
+    pub fn vhost_of(&self, tc_url: &str) -> String {
+        let address = match &self.role {
+            Some(Role::Play { stream, .. } | Role::Publish { stream, .. }) => {
+                url::discovery(tc_url, stream)
+            }
+            None => url::connection(tc_url),
+        };
+        address.map(|address| address.vhost).unwrap_or_default()
+    }
+
     /// Whether a connection to `address` would come back to the vhost that it is for.
     fn comes_back(&self, cx: &Context, tc_url: &str, local: IpAddr, address: SocketAddr) -> bool {
         let config = cx.config();
         let address = SocketAddr::new(tcp::plain(address.ip()), address.port());
         let here = local == address.ip() && config.listen.iter().any(|e| e.covers(address));
-        let there = url::connection(tc_url).map(|address| address.vhost).unwrap_or_default();
-        here && config.vhost(&there).is_some_and(|vhost| vhost.name == self.own_vhost)
+        here && config
+            .vhost(&self.vhost_of(tc_url))
+            .is_some_and(|vhost| vhost.name == self.own_vhost)
     }
 }
 

@@ -257,11 +257,14 @@ impl Push {
         if self.is_over(epoch) {
             return Poll::Ready(Over::Done);
         }
-        let mut leaves = false;
+        let (mut leaves, upstream) = (false, self.upstream.clone());
         let polled = self.player.poll(task, link, |_, _, event| match event {
             Event::Refused(status) => ControlFlow::Break(Failure::Refused(*status)),
             Event::Status(status) => {
-                leaves |= status.is_reconnect_request();
+                if status.is_reconnect_request() {
+                    leaves = true;
+                    upstream.prefer(status.redirect.as_deref());
+                }
                 ControlFlow::Continue(())
             }
             _ => ControlFlow::Continue(()),

@@ -7,6 +7,7 @@ use crate::io::tcp::Socket;
 use crate::io::{connect, resolve};
 use crate::limits::UPSTREAM_TIMEOUT;
 use crate::proto::authority;
+use crate::proto::rtmp::url;
 use core::net::SocketAddr;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -49,6 +50,8 @@ pub struct Upstream {
     /// Names and addresses, with the number of the attempt that failed.
     failed: RefCell<Vec<(String, u32)>>,
     attempt: Cell<u32>,
+    /// Where a server sent us, for the next attempt.
+    preferred: RefCell<Option<(String, u16)>>,
 }
 
 struct Candidate {
@@ -64,7 +67,8 @@ impl Upstream {
     pub fn new(key: &StreamKey, servers: &[String], hash: bool) -> Self {
         let stream = format!("{}/{}/{}", key.vhost(), key.app(), key.stream());
         let servers = RefCell::new((servers.to_vec(), hash));
-        Self { stream, servers, failed: RefCell::default(), attempt: Cell::new(0) }
+        let (failed, preferred) = (RefCell::default(), RefCell::default());
+        Self { stream, servers, failed, attempt: Cell::new(0), preferred }
     }
 
     /// Other servers from the next attempt on.
@@ -79,6 +83,15 @@ impl Upstream {
     /// How many are in the configuration.
     pub fn count(&self) -> usize {
         self.servers.borrow().0.len()
+    }
+
+    /// The next attempt is at the server that `url` names, if it is one.
+    pub fn prefer(&self, url: Option<&str>) {
+        let address = url.and_then(|url| url::connection(url).ok());
+        if let Some(address) = address.filter(|address| !address.host.is_empty()) {
+            log::info!("sent to {}", authority::join(&address.host, address.port));
+            *self.preferred.borrow_mut() = Some((address.host, address.port));
+        }
     }
 
     /// This server, or address, goes behind all others.
@@ -112,6 +125,9 @@ impl Upstream {
             log::debug!("{name} ({address}): {failure}");
             self.mark_name(&name);
             self.mark_name(&address.to_string());
+            if let Failure::Refused(status) = failure {
+                self.prefer(status.redirect.as_deref());
+            }
         }
         opened
     }
@@ -120,6 +136,13 @@ impl Upstream {
     async fn dial(&self, cx: &Context) -> Result<Dialled, Failure> {
         self.attempt.set(self.attempt.get().saturating_add(1));
         let (servers, hash) = self.servers.borrow().clone();
+        if let Some((host, port)) = self.preferred.take() {
+            let (name, addresses) = (authority::join(&host, port), None);
+            let sent_to = Candidate { name, host, port, addresses, error: None };
+            if let Ok(reached) = self.reach(&sent_to, hash).await {
+                return Ok(reached);
+            }
+        }
         let mut candidates = Vec::new();
         for server in &servers {
             expand(server, &mut candidates).await;
