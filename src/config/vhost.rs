@@ -174,7 +174,7 @@ section! {
         /// The first pause between two attempts to reach a server. It doubles with each.
         retry: Seconds [0.1..=3600] = Seconds::from_millis(1_000);
         /// The longest of these pauses.
-        retry_max: Seconds [0.1..=3600] = Seconds::from_millis(30_000);
+        retry_max: Seconds [0.1..=3600] = Seconds::from_millis(5_000);
         /// Seconds of the stream that are kept for a server that cannot be reached.
         buffer: Seconds [0..=3600] = Seconds::from_millis(30_000);
         /// Bytes, or K, M, G, of the same; the ring of the stream, a limit of the board, is the most.

@@ -185,7 +185,7 @@ fn the_origin_is_asked_about_each_client_before_it_is_connected() {
     fs::write(edge.dir.join("test.conf"), text + "vhost plain { }").unwrap();
     edge.signal(Signal::HUP);
     edge.line("reload config success");
-    let mut late = player(&edge, &format!("rtmp://plain/live?token=bad"), "s?vhost=nowhere");
+    let mut late = player(&edge, "rtmp://plain/live?token=bad", "s?vhost=nowhere");
     let answer = late.wait_for(|e| matches!(e, Event::Started | Event::Refused(_)));
     assert!(matches!(answer, Some(Event::Refused(_))), "{answer:?}");
 }

@@ -181,3 +181,50 @@ impl Relays {
 }
 
 const SWEEP: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+
+    #[test]
+    fn a_report_has_the_sum_of_all_connections_and_what_went_wrong() {
+        let relays = Relays::default();
+        let key = StreamKey::new("v", "live", "s");
+        let state = relays.enter(Kind::Forward, &key, "a:1935");
+        let registry = Rc::new(Registry::default());
+        for (id, bytes) in [(1, 100), (2, 30)] {
+            let session = registry.enter(id, Ipv4Addr::LOCALHOST.into());
+            state.connected("a:1935 (127.0.0.1:1935)", &session);
+            session.count(5, bytes);
+        }
+        state.set_skipped(7);
+        let reports = relays.reports();
+        assert_eq!(reports.len(), 1);
+        let report = &reports[0];
+        assert_eq!((report.traffic, report.restarts, report.skipped), ((10, 130), 1, 7));
+        assert!(report.connected.is_some() && report.error.is_empty());
+        assert_eq!((report.kind.name(), &report.key), ("forward", &key));
+        state.failed(&"refused");
+        let report = state.report();
+        assert_eq!(
+            (report.connected, &*report.error, report.traffic),
+            (None, "refused", (10, 130))
+        );
+        drop(state);
+        assert!(relays.reports().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_remembered_within_bounds() {
+        let relays = Relays::default();
+        relays.set_down("a", true);
+        assert!(relays.is_down("a") && !relays.is_down("b"));
+        relays.set_down("a", false);
+        assert!(!relays.is_down("a"));
+        for i in 0..10 * UPSTREAMS_DOWN {
+            relays.set_down(&i.to_string(), true);
+        }
+        assert!(relays.down.borrow().len() <= UPSTREAMS_DOWN);
+    }
+}

@@ -50,6 +50,8 @@ pub struct Upstream {
     /// Names and addresses, with the number of the attempt that failed.
     failed: RefCell<Vec<(String, u32)>>,
     attempt: Cell<u32>,
+    /// What the names stood for at the last attempt.
+    found: Cell<usize>,
     /// Where a server sent us, for the next attempt.
     preferred: RefCell<Option<(String, u16)>>,
 }
@@ -68,7 +70,7 @@ impl Upstream {
         let stream = format!("{}/{}/{}", key.vhost(), key.app(), key.stream());
         let servers = RefCell::new((servers.to_vec(), hash));
         let (failed, preferred) = (RefCell::default(), RefCell::default());
-        Self { stream, servers, failed, attempt: Cell::new(0), preferred }
+        Self { stream, servers, failed, attempt: Cell::new(0), found: Cell::new(0), preferred }
     }
 
     /// Other servers from the next attempt on.
@@ -80,9 +82,9 @@ impl Upstream {
         }
     }
 
-    /// How many are in the configuration.
+    /// How many there are: in the configuration, or by the last answer of DNS.
     pub fn count(&self) -> usize {
-        self.servers.borrow().0.len()
+        self.found.get().max(self.servers.borrow().0.len())
     }
 
     /// The next attempt is at the server that `url` names, if it is one.
@@ -147,6 +149,7 @@ impl Upstream {
         for server in &servers {
             expand(server, &mut candidates).await;
         }
+        self.found.set(candidates.len());
         balance::arrange(&mut candidates, &self.stream, hash, |c: &Candidate| &c.name);
         let relays = cx.part::<Relays>();
         let next = balance::next(candidates, |c| {
