@@ -55,7 +55,7 @@ impl Notify {
     /// The configuration is being read again.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
-        let us = i64::from(now.tv_sec).saturating_mul(1_000_000) + now.tv_nsec as i64 / 1000;
+        let us = now.tv_sec.saturating_mul(1_000_000) + now.tv_nsec as i64 / 1000;
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={us}"));
     }
 

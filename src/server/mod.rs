@@ -138,6 +138,7 @@ async fn serve(
         (service.start)(&cx);
     }
     tank::traced(tank::next_id(), async {
+        process.ready(&cx);
         for vhost in cx.config().vhosts.iter().filter(|vhost| vhost.enabled) {
             log::info!("{}", banner::ring(&vhost.name, context::settings(vhost).queue_ms));
         }
@@ -151,7 +152,6 @@ async fn serve(
             context.hub.pool().reap();
         }
     });
-    process.ready(&cx);
     let process = Rc::new(process);
     let quick = Rc::new(Cell::new(false));
     // In a task of its own: this one is polled whenever any is.

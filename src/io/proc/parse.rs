@@ -27,7 +27,7 @@ impl Process {
         let field = |number: usize| number_at(&fields, number - 3);
         let line = |name: &str| {
             let found = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            found.map_or(0, |text| first_number(text))
+            found.map_or(0, first_number)
         };
         Self {
             pid: pid.parse().unwrap_or_default(),

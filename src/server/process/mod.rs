@@ -42,8 +42,8 @@ pub(super) fn hand_over(options: &Options, config: &Config) -> Result<bool, Star
 
 /// What is held as long as the server runs.
 pub(super) struct Process {
-    /// Deleted at the end.
-    _pid: Option<PidFile>,
+    /// Deleted at the end; else why there is none.
+    pid: Result<Option<PidFile>, String>,
     notify: Rc<Notify>,
     detached: bool,
     /// The parent without which it does not go on.
@@ -62,7 +62,7 @@ impl Process {
             return Err(StartError::new(1023, text));
         }
         Ok(Self {
-            _pid: lock(config)?,
+            pid: lock(config)?,
             notify: Rc::new(Notify::from_environment()),
             detached: options.detached,
             parent,
@@ -71,6 +71,11 @@ impl Process {
 
     /// The server listens: tells whoever waits for it.
     pub(super) fn ready(&self, cx: &Context) {
+        if let Err(why) = &self.pid {
+            // Not before: now the log is where it belongs. In the foreground nobody needs it.
+            let level = if self.detached { log::Level::Warn } else { log::Level::Info };
+            log::log!(level, "{why}");
+        }
         self.notify.ready("serving");
         if let Some(limit) = self.notify.watchdog() {
             let notify = self.notify.clone();
@@ -121,19 +126,19 @@ impl Process {
     }
 }
 
-/// The pid file. Where it cannot be written, and was not asked for, the server does without.
-fn lock(config: &Config) -> Result<Option<PidFile>, StartError> {
+/// The pid file. Where it cannot be written, and was not asked for, the server does without, and
+/// says why.
+fn lock(config: &Config) -> Result<Result<Option<PidFile>, String>, StartError> {
     if config.pid.is_empty() {
-        return Ok(None);
+        return Ok(Ok(None));
     }
     match PidFile::lock(Path::new(&config.pid)) {
-        Ok(file) => Ok(Some(file)),
+        Ok(file) => Ok(Ok(Some(file))),
         Err(e @ Refused::Held(_)) => {
             Err(StartError::new(1035, format!("runnel is {e}: it has locked {} (pid)", config.pid)))
         }
         Err(Refused::Io(e)) if config.pid == Config::default().pid => {
-            log::warn!("no pid file, {}: {e}", config.pid);
-            Ok(None)
+            Ok(Err(format!("no pid file, {}: {e}", config.pid)))
         }
         Err(Refused::Io(e)) => Err(StartError::new(1023, format!("pid {}: {e}", config.pid))),
     }
