@@ -374,7 +374,13 @@ fn every_sample_loads_without_a_warning() {
                 "dvr",
                 "hds",
             ];
-            let stop = ["grace_", "disable_daemon_for_docker", "auto_reload_for_docker"];
+            let stop = [
+                "grace_",
+                "drain_timeout",
+                "watchdog",
+                "disable_daemon_for_docker",
+                "auto_reload_for_docker",
+            ];
             let about = [&about[..], &stop].concat();
             assert!(about.iter().any(|a| notice.text.starts_with(a)), "{name}: {notice}");
         }

@@ -60,8 +60,8 @@ const MEMORIES: &[(&str, Memory)] = &[
 
 /// Name, bytes received, sent.
 type Moved = (&'static str, u64, u64);
-/// Name, bytes read, written, milliseconds busy.
-type Worked = (&'static str, u64, u64, u64);
+/// Name, bytes read, written, operations, milliseconds busy.
+type Worked = (&'static str, u64, u64, u64, u64);
 
 /// `/proc/net/dev`: today's, and one without blanks behind the colon and with an alias.
 const DEVICES: &[(&str, &[Moved])] = &[
@@ -86,11 +86,11 @@ const DISKS: &[(&str, &[Worked])] = &[
     (
         " 179       0 mmcblk0 5000 10 2048 900 700 20 4096 800 0 1234 1700 0 0 0 0 5 6\n \
          179       1 mmcblk0p1 1 2 3 4 5 6 7 8 9 10 11 0 0 0 0 0 0\n",
-        &[("mmcblk0", 2048 * 512, 4096 * 512, 1234)],
+        &[("mmcblk0", 2048 * 512, 4096 * 512, 5700, 1234)],
     ),
     (
         "   8    0 sda 5000 10 2048 900 700 20 4096 800 0 1234 1700\n   8    1 sda1 50 16 70 90\n",
-        &[("sda", 2048 * 512, 4096 * 512, 1234), ("sda1", 16 * 512, 90 * 512, 0)],
+        &[("sda", 2048 * 512, 4096 * 512, 5700, 1234), ("sda1", 16 * 512, 90 * 512, 120, 0)],
     ),
     ("  31    0 mtdblock0\n   8    0 sda 1 2 3\n", &[]),
 ];
@@ -137,8 +137,10 @@ fn devices_and_disks_are_read() {
     }
     for (text, want) in DISKS {
         let found = Disk::parse(text, &["mmcblk0", "sda", "sda1"].map(String::from));
-        let found: Vec<_> =
-            found.iter().map(|d| (d.name.as_str(), d.read, d.written, d.busy_ms)).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|d| (d.name.as_str(), d.read, d.written, d.operations, d.busy_ms))
+            .collect();
         assert_eq!(found, *want, "{text}");
     }
 }
@@ -246,7 +248,10 @@ fn texts_that_are_cut_or_damaged_never_panic() {
 
 #[test]
 fn rates_are_those_between_two_samples() {
-    let disk = |read, written, busy_ms| Disk { name: "sda".into(), read, written, busy_ms };
+    let disk = |read, written, busy_ms| {
+        let operations = read / 100;
+        Disk { name: "sda".into(), read, written, operations, busy_ms }
+    };
     let before = Raw {
         at: 1000,
         process_ticks: 100,
@@ -266,6 +271,7 @@ fn rates_are_those_between_two_samples() {
     assert!(figures.ok);
     assert_eq!((figures.process_cpu, figures.cpu), (0.5, 0.75));
     assert_eq!((figures.disk_rates, figures.disk_busy), ((2000.0, 256.0), 0.25));
+    assert_eq!(figures.disk_operations, 20.0);
     // A counter of 32 bits began again; a device went.
     assert_eq!(figures.net_rates, [(500.0, 0.0), (0.0, 1000.0)]);
 }

@@ -5,11 +5,11 @@ mod leave;
 
 pub(super) use leave::leave;
 
-use crate::config::Config;
+use crate::config::{Config, LogTank};
 use crate::context::Context;
 use crate::io::notify::{self, Notify};
 use crate::io::pidfile::{PidFile, Refused};
-use crate::io::{daemon, run};
+use crate::io::{daemon, log as tank, run};
 use crate::server::StartError;
 use crate::server::options::{DETACHED, Options};
 use std::path::Path;
@@ -86,10 +86,16 @@ impl Process {
                 }
             });
         }
-        if self.detached
-            && let Err(e) = daemon::release()
-        {
-            log::warn!("daemon: standard output stays open: {e}");
+        if self.detached {
+            if cx.config().log_tank == LogTank::Console {
+                log::warn!(
+                    "srs_log_tank console: a daemon has none, this is the last line of the log"
+                );
+            }
+            tank::flush(LAST_LINES);
+            if let Err(e) = daemon::release() {
+                log::warn!("daemon: standard output stays open: {e}");
+            }
         }
     }
 
@@ -144,5 +150,7 @@ fn lock(config: &Config) -> Result<Result<Option<PidFile>, String>, StartError> 
     }
 }
 
+/// For lines on their way to a console that is let go of.
+const LAST_LINES: Duration = Duration::from_millis(300);
 /// How often the parent is looked for.
 const LOOK: Duration = Duration::from_secs(1);
