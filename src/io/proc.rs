@@ -188,7 +188,7 @@ fn grown(now: u64, before: u64) -> u64 {
     }
 }
 
-/// Descriptors that this process has open, [`MOST_FILES`] at most.
+/// Descriptors that this process has open, 100,000 at most.
 pub fn open_files() -> usize {
     let listed = std::fs::read_dir("/proc/self/fd");
     // One of them is the listing's own.
