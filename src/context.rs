@@ -5,13 +5,14 @@ use crate::hub::session::Registry;
 use crate::hub::{Hub, Merge, Publisher, Settings};
 use crate::io::disk::Disk;
 use crate::io::load::Load;
+use crate::io::requests::Requests;
 use crate::io::run::Spawner;
 use crate::io::stage::Stages;
 use crate::media::arena::Pool;
 use crate::media::time::Algorithm;
 use crate::{io::clock, limits};
 use std::any::{Any, TypeId};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -35,7 +36,10 @@ pub struct Context {
     pub demo: bool,
     /// When the process started, by the monotonic clock.
     pub started: u64,
+    /// Requests to read the configuration again.
+    pub reloads: Requests<Result<(), String>>,
     config: RefCell<Rc<Config>>,
+    generation: Cell<u32>,
     parts: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
 }
 
@@ -51,7 +55,9 @@ impl Context {
             spawner,
             demo,
             started: clock::now(),
+            reloads: Requests::default(),
             config: RefCell::new(Rc::new(config)),
+            generation: Cell::new(0),
             parts: RefCell::default(),
         })
     }
@@ -59,6 +65,17 @@ impl Context {
     /// The configuration in force.
     pub fn config(&self) -> Rc<Config> {
         self.config.borrow().clone()
+    }
+
+    /// Another configuration from now on. Gives the one before.
+    pub fn set_config(&self, config: Config) -> Rc<Config> {
+        self.generation.set(self.generation.get().wrapping_add(1));
+        self.config.replace(Rc::new(config))
+    }
+
+    /// Another number after each change of the configuration: for those that look at it often.
+    pub fn generation(&self) -> u32 {
+        self.generation.get()
     }
 
     /// What a service keeps for as long as the process lives, by its type.

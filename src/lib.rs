@@ -57,7 +57,14 @@
 //!   its queue: a card that stalls holds up nobody.
 //! * A new HTTP path: the `routes` of a service; its handler gives a reply, a file, or takes the
 //!   connection over.
-//! * A new input: a machine in [`proto`], a task that pushes into a [`hub::Publisher`].
+//! * A new input: a machine in [`proto`], a task that pushes into a
+//!   [`service::ingress::Ingress`], which does for every input what an RTMP publisher gets.
+//! * Who may, and who is told: [`service::admission`]. Every way in and out asks the services
+//!   before it promises anything, and tells them what happened.
+//! * A reload compares the vhosts: services whose part differs ([`Service`](service::Service))
+//!   begin anew with a live stream, and everybody else goes on as if nothing had happened.
+//! * What turns to other servers: [`io::connect`] for a connection by name (`srv:` names too),
+//!   `io::fetch` for HTTP. Neither blocks the thread; both end when they are dropped.
 //! * A new directive: one line in the `section!` it belongs to ([`config`]); `conf/full.conf` is
 //!   generated from it.
 //! * A new bound: [`limits`], and in `boards/*.toml` when it depends on the board.
@@ -82,6 +89,8 @@
 //! | [`Consumer`](hub::Consumer) | a cursor into a source; a *player* is a client that has one |
 //! | [`Sink`](hub::Sink) | an inline receiver: HLS, DVR |
 //! | [`Service`](service::Service) | an optional feature |
+//! | [`Client`](hub::Client) | who publishes or plays, as hooks and the API know it |
+//! | [`Ingress`](service::ingress::Ingress) | a stream that comes in, wherever from |
 //! | [`Packet`](media::Packet) | one RTMP message, one FLV tag |
 //! | headers | metadata and codec sequence headers, which a player must have first |
 //! | [`Ring`](hub::ring::Ring), [`Seq`](hub::ring::Seq), join | history, a place in it, where to start |

@@ -148,6 +148,46 @@ fn the_pid_file_may_be_missing_unless_it_was_asked_for() {
 }
 
 #[test]
+fn a_reload_takes_another_pid_file_and_another_watchdog() {
+    let (dir, port) = (TempDir::new(), free_port());
+    fs::write(dir.join("one"), "").unwrap();
+    fs::write(dir.join("two"), "").unwrap();
+    let conf = |pid: &str, device: &str| {
+        let device = if cfg!(feature = "watchdog") { device } else { "" };
+        format!(
+            "listen 127.0.0.1:{port}; daemon off; srs_log_tank console; pid {pid}; {device}\n\
+             vhost __defaultVhost__ {{ }}\n"
+        )
+    };
+    fs::write(dir.join("test.conf"), conf("a.pid", "watchdog one;")).unwrap();
+    let mut server = Server::spawn(Command::new(RUNNEL).args(["-c", "test.conf"]), port, dir);
+    let file = |name: &str| server.dir.join(name);
+    assert_eq!(fs::read_to_string(file("a.pid")).unwrap(), server.pid().to_string());
+    fs::write(file("test.conf"), conf("b.pid", "watchdog two;")).unwrap();
+    server.signal(Signal::HUP);
+    server.line("reload: pid b.pid");
+    assert!(!file("a.pid").exists() && file("b.pid").exists());
+    if cfg!(feature = "watchdog") {
+        eventually("the other one is fed", SOON, || fs::read(file("two")).unwrap().len() > 1);
+        assert!(fs::read(file("one")).unwrap().ends_with(b"V"));
+    }
+    // The same by another name.
+    fs::write(file("test.conf"), conf("./b.pid", "watchdog two;")).unwrap();
+    server.signal(Signal::HUP);
+    server.line_number("reload config success", 2);
+    assert!(file("b.pid").exists());
+    // One that cannot be: all stays.
+    fs::write(file("test.conf"), conf("no/such.pid", "")).unwrap();
+    server.signal(Signal::HUP);
+    server.line("the pid file stays as it is: pid no/such.pid");
+    assert!(file("b.pid").exists());
+    let b = file("b.pid");
+    server.signal(Signal::TERM);
+    assert!(server.wait(SOON).is_some_and(|status| status.success()));
+    assert!(!b.exists());
+}
+
+#[test]
 fn a_server_with_asprocess_ends_with_its_parent() {
     let (dir, port) = (TempDir::new(), free_port());
     let conf = format!(

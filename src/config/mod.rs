@@ -89,6 +89,11 @@ impl Config {
         find(name).or_else(|| find(DEFAULT_VHOST)).filter(|vhost| vhost.enabled)
     }
 
+    /// The vhost block called `name`, if it is on; no other stands in for it.
+    pub fn block(&self, name: &str) -> Option<&Rc<Vhost>> {
+        self.vhosts.iter().find(|vhost| vhost.name == name).filter(|vhost| vhost.enabled)
+    }
+
     /// The file descriptors that are open beside the connections: listeners, log, and what
     /// every process has. Together with `max_connections` they must stay under `RLIMIT_NOFILE`.
     pub fn descriptors(&self) -> usize {

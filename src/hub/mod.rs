@@ -4,6 +4,7 @@
 //! [`Publisher`] appends; what it appended becomes visible to players when it flushes, all at
 //! once, so that their cursors stay together and one [`images::Images`] serves them all.
 
+pub mod client;
 mod consumer;
 pub mod images;
 mod key;
@@ -15,6 +16,7 @@ mod sink;
 mod source;
 mod stalled;
 
+pub use client::{Caller, Client, ClientKind};
 pub use consumer::{Consumer, Sent};
 pub use key::StreamKey;
 pub use sink::{Sink, SinkError};
@@ -163,6 +165,14 @@ impl Hub {
     /// All streams that are published or played, other forms of them included.
     pub fn sources(&self) -> Vec<Rc<Source>> {
         self.inner.sources.borrow().values().cloned().collect()
+    }
+
+    /// The streams that are published or played, by name: what operators know as streams.
+    pub fn streams(&self) -> Vec<Rc<Source>> {
+        let mut sources = self.sources();
+        sources.retain(|source| !source.key().is_derived());
+        sources.sort_by_cached_key(|source| source.key().to_string());
+        sources
     }
 
     /// Ends all streams: their receivers finish what they write. For the end of the process, when

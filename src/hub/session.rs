@@ -1,5 +1,6 @@
 //! The connections of a thread: who they are, until when something must happen, who has to go.
 
+use super::Client;
 use core::net::IpAddr;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub enum Kick {
     Operator,
     /// Another publisher took its stream over.
     Takeover,
+    /// A reload took its vhost away, or made another thing of it.
+    Vhost,
     /// The server stops.
     Shutdown,
 }
@@ -25,6 +28,7 @@ impl fmt::Display for Kick {
         match self {
             Self::Timeout(what) => write!(f, "timeout, {what}"),
             Self::Operator => f.write_str("kicked by the operator"),
+            Self::Vhost => f.write_str("its vhost is gone"),
             Self::Takeover => f.write_str("another publisher took the stream over"),
             Self::Shutdown => f.write_str("server stops"),
         }
@@ -40,6 +44,9 @@ pub struct Session {
     kick: Cell<Option<Kick>>,
     leave: Cell<Leave>,
     waker: RefCell<Option<Waker>>,
+    client: RefCell<Option<Rc<Client>>>,
+    /// Bytes received and sent.
+    traffic: Cell<(u64, u64)>,
     registry: Weak<Registry>,
 }
 
@@ -61,6 +68,27 @@ impl Session {
     /// The peer's address.
     pub fn peer(&self) -> IpAddr {
         self.peer
+    }
+
+    /// What it does; nothing before it asked for anything.
+    pub fn client(&self) -> Option<Rc<Client>> {
+        self.client.borrow().clone()
+    }
+
+    /// What it does from now on.
+    pub fn set_client(&self, client: Rc<Client>) {
+        *self.client.borrow_mut() = Some(client);
+    }
+
+    /// Bytes received and sent so far.
+    pub fn traffic(&self) -> (u64, u64) {
+        self.traffic.get()
+    }
+
+    /// Counts bytes that were received and sent.
+    pub fn count(&self, received: usize, sent: usize) {
+        let (before, after) = self.traffic.get();
+        self.traffic.set((before + received as u64, after + sent as u64));
     }
 
     /// Ends the connection unless another deadline is set by then. `at` is in milliseconds of the
@@ -152,6 +180,8 @@ impl Registry {
             kick: Cell::new(None),
             leave: Cell::new(if self.leaving.get() { Leave::Asked } else { Leave::No }),
             waker: RefCell::new(None),
+            client: RefCell::new(None),
+            traffic: Cell::new((0, 0)),
             registry: Rc::downgrade(self),
         });
         self.sessions.borrow_mut().insert(id, Rc::downgrade(&session));
@@ -200,7 +230,8 @@ impl Registry {
         }
     }
 
-    fn all(&self) -> Vec<Rc<Session>> {
+    /// All connections, by id.
+    pub fn all(&self) -> Vec<Rc<Session>> {
         self.sessions.borrow().values().filter_map(Weak::upgrade).collect()
     }
 }

@@ -240,6 +240,21 @@ impl Source {
         self.state.borrow_mut().ring.hold(ms);
     }
 
+    /// Takes the receivers of the service called `name` away; they finish.
+    pub fn detach(&self, name: &str) {
+        let gone: Vec<_> = {
+            let mut sinks = self.sinks.borrow_mut();
+            let (gone, left) =
+                std::mem::take(&mut *sinks).into_iter().partition(|sink| sink.service() == name);
+            *sinks = left;
+            gone
+        };
+        for mut sink in gone {
+            sink.on_flush();
+            sink.on_unpublish();
+        }
+    }
+
     /// Ends the stream: its receivers finish, what its publisher still sends goes nowhere.
     pub fn end(&self) {
         self.end_sinks();

@@ -58,8 +58,6 @@ pub struct Link<M> {
     rest: Vec<u8>,
     /// The machine was left at an event, and may have another without more bytes.
     broke: bool,
-    received: u64,
-    sent: u64,
     last_read: usize,
     /// The peer waits for each of our answers before it goes on.
     pub hurry: bool,
@@ -68,9 +66,8 @@ pub struct Link<M> {
 impl<M: Machine> Link<M> {
     /// A link over a connected socket.
     pub fn new(sock: tcp::Socket, machine: M, session: Rc<Session>) -> Self {
-        let (received, sent) = (0, 0);
         let (rest, broke) = (Vec::new(), false);
-        Self { sock, machine, session, rest, broke, received, sent, last_read: 0, hurry: true }
+        Self { sock, machine, session, rest, broke, last_read: 0, hurry: true }
     }
 
     /// The socket, for its options.
@@ -85,7 +82,7 @@ impl<M: Machine> Link<M> {
 
     /// Bytes received and sent so far.
     pub fn traffic(&self) -> (u64, u64) {
-        (self.received, self.sent)
+        self.session.traffic()
     }
 
     /// Bytes that the last read brought.
@@ -133,7 +130,7 @@ impl<M: Machine> Link<M> {
                         self.sock.is_full();
                     }
                     self.machine.send_done(n);
-                    self.sent += n as u64;
+                    self.session.count(0, n);
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.is_full(),
@@ -214,7 +211,7 @@ impl<M: Machine> Link<M> {
         SCRATCH.with_borrow_mut(|scratch| match self.sock.get_ref().read(scratch) {
             Ok(0) => Some(Err(End::Closed)),
             Ok(n) => {
-                self.received += n as u64;
+                self.session.count(n, 0);
                 self.last_read = n;
                 if n < scratch.len() {
                     self.sock.is_drained();
@@ -246,7 +243,7 @@ impl<M: Machine> Link<M> {
                     if n < bytes.len() {
                         self.sock.is_full();
                     }
-                    self.sent += n as u64;
+                    self.session.count(0, n);
                     return Ok(n);
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -274,7 +271,7 @@ impl<M: Machine> Link<M> {
                     if n < all {
                         self.sock.is_full();
                     }
-                    self.sent += n as u64;
+                    self.session.count(0, n);
                     self.machine.send_done(n.min(ahead_len));
                     if n > ahead_len {
                         return Ok(n - ahead_len);

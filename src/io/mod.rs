@@ -1,11 +1,14 @@
 //! The only folder that names the runtime, sockets, files, processes, threads and the clock.
 
 pub mod clock;
+pub mod connect;
 #[cfg(feature = "service")]
 pub mod daemon;
 pub mod disk;
 #[cfg(feature = "_state")]
 pub mod durable;
+#[cfg(feature = "_fetch")]
+pub mod fetch;
 pub mod files;
 pub mod link;
 pub mod load;
@@ -18,8 +21,9 @@ pub mod player;
 pub mod proc;
 pub mod proxied;
 mod reactor;
-#[cfg(feature = "_http")]
 pub mod read;
+pub mod requests;
+pub mod resolve;
 pub mod run;
 pub mod signal;
 pub mod stage;

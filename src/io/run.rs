@@ -56,6 +56,11 @@ where
     taken.into_inner().ok_or_else(|| io::ErrorKind::Interrupted.into())
 }
 
+/// Runs both until the first of them ends, and drops the other.
+pub async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    smol::future::or(one, other).await
+}
+
 /// Something that happens once, and a future of it.
 pub fn once() -> (Once, impl Future<Output = ()>) {
     let state = Rc::new(State::default());

@@ -24,6 +24,11 @@ impl Stages {
         Self { pithy: Pithy::default(), interval: Cell::new(interval) }
     }
 
+    /// A line every `interval` from now on, for those that come.
+    pub fn set_interval(&self, interval: Duration) {
+        self.interval.set(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
+    }
+
     /// One more client of `stage`, until the value is dropped.
     pub fn enter(&self, stage: Stage) -> Progress {
         let now = clock::now();

@@ -3,19 +3,22 @@
 use crate::config::{Config, Endpoint};
 use crate::context::Context;
 use crate::io::log::{next_id, traced};
+use crate::io::run::Once;
 use crate::io::{files, proxied, run, tcp};
 use crate::limits;
 use crate::server::admission::{Admission, Place};
 use crate::server::{StartError, rtmp};
 use crate::service::{Port, SERVICES, Task};
 use core::net::{IpAddr, SocketAddr};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// After accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time for a socket to be closed by its task.
+const CLOSING: Duration = Duration::from_millis(5);
 /// Descriptors that the process has beside its sockets: 3 standard streams, 2 of our reactor, 4 of
 /// async-io's, 2 ends of the signal socket and one more for each of 6 signals, the pid file, the
 /// sockets to the service manager and to syslog, the watchdog, 1 to spare.
@@ -24,7 +27,7 @@ const OWN_FILES: usize = 22;
 /// RTMP, which every image has.
 const RTMP: Port = Port {
     name: "RTMP",
-    endpoint: |_| None,
+    endpoints: |config| config.listen.clone(),
     serve: |socket, id, peer, cx| Box::pin(rtmp::serve(socket, id, peer, cx)),
 };
 
@@ -33,6 +36,7 @@ pub struct Listener {
     socket: tcp::ListenSocket,
     /// Where it listens.
     pub address: SocketAddr,
+    endpoint: Endpoint,
     port: Port,
     /// Each connection begins with the header of the PROXY protocol.
     proxied: bool,
@@ -49,14 +53,12 @@ impl Listener {
 /// is taken is fatal when it was asked for by a file; `built_in`, it is left out.
 pub fn bind(config: &Config, built_in: bool) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
-    for endpoint in &config.listen {
-        listeners.push(bind_one(RTMP, *endpoint, config)?);
-    }
-    for port in SERVICES.iter().filter_map(|service| service.port) {
-        let Some(endpoint) = (port.endpoint)(config) else { continue };
+    for (port, endpoint) in wanted(config) {
         match bind_one(port, endpoint, config) {
             Ok(listener) => listeners.push(listener),
-            Err(e) if built_in => log::warn!("no {}: {}", port.name, e.text),
+            Err(e) if built_in && port.name != RTMP.name => {
+                log::warn!("no {}: {}", port.name, e.text)
+            }
             Err(e) => return Err(e),
         }
     }
@@ -68,14 +70,96 @@ pub fn bind(config: &Config, built_in: bool) -> Result<Vec<Listener>, StartError
     Ok(listeners)
 }
 
+/// Every port that `config` asks for.
+fn wanted(config: &Config) -> impl Iterator<Item = (Port, Endpoint)> {
+    let services = SERVICES.iter().filter_map(|service| service.port);
+    [RTMP].into_iter().chain(services).flat_map(move |port| {
+        (port.endpoints)(config).into_iter().map(move |endpoint| (port, endpoint))
+    })
+}
+
+/// The sockets that listen.
+#[derive(Debug, Default)]
+pub struct Listeners(RefCell<Vec<Open>>);
+
+/// A socket that listens, and a way to end it.
+#[derive(Debug)]
+struct Open {
+    name: &'static str,
+    endpoint: Endpoint,
+    address: SocketAddr,
+    proxied: bool,
+    close: Once,
+}
+
+impl Open {
+    /// Whether it is what `config` asks for as `port` at `endpoint`.
+    fn is(&self, port: &Port, endpoint: Endpoint, config: &Config) -> bool {
+        (self.name, self.endpoint) == (port.name, endpoint)
+            && self.proxied == is_proxied(config, self.address)
+    }
+}
+
+impl Listeners {
+    /// Serves `listener` until it is closed.
+    pub fn open(&self, cx: &Rc<Context>, listener: Listener) {
+        let (close, closed) = run::once();
+        let (name, address) = (listener.port.name, listener.address);
+        let (endpoint, proxied) = (listener.endpoint, listener.proxied);
+        self.0.borrow_mut().push(Open { name, endpoint, address, proxied, close });
+        let context = cx.clone();
+        let serve = async move {
+            run::first(closed, listener.serve(context)).await;
+            log::info!("{name} listens no more at {address}");
+        };
+        cx.spawner.spawn(traced(next_id(), serve));
+    }
+
+    /// Binds what `config` asks for and is not open, and closes what it does not ask for. When
+    /// something cannot be bound, all stays as it is.
+    pub async fn follow(&self, cx: &Rc<Context>, config: &Config) -> Result<(), StartError> {
+        let wanted: Vec<_> = wanted(config).collect();
+        let is_wanted = |open: &Open| wanted.iter().any(|(p, e)| open.is(p, *e, config));
+        let mut bound = Vec::new();
+        for (port, endpoint) in &wanted {
+            if self.0.borrow().iter().any(|open| open.is(port, *endpoint, config)) {
+                continue;
+            }
+            // The same port at other addresses is free only when the former socket is closed.
+            if self.close(|open| open.endpoint.port == endpoint.port && !is_wanted(open)) {
+                run::sleep(CLOSING).await;
+            }
+            bound.push(bind_one(*port, *endpoint, config)?);
+        }
+        self.close(|open| !is_wanted(open));
+        bound.into_iter().for_each(|listener| self.open(cx, listener));
+        Ok(())
+    }
+
+    /// Closes those that are `meant`. Whether there were any.
+    fn close(&self, meant: impl Fn(&Open) -> bool) -> bool {
+        let mut all = self.0.borrow_mut();
+        let (closed, open): (Vec<_>, Vec<_>) = all.drain(..).partition(meant);
+        *all = open;
+        let any = !closed.is_empty();
+        closed.into_iter().for_each(|open| open.close.set());
+        any
+    }
+}
+
+/// Whether a connection at `address` begins with the header of the PROXY protocol.
+fn is_proxied(config: &Config, address: SocketAddr) -> bool {
+    config.proxy_protocol.iter().any(|proxy| proxy.covers(address))
+}
+
 fn bind_one(port: Port, endpoint: Endpoint, config: &Config) -> Result<Listener, StartError> {
     let at = endpoint.port;
     let socket = tcp::listen(endpoint.ip, at)
         .map_err(|e| StartError::new(1002, refused_port(port.name, at, &e)))?;
     let address =
         socket.address().map_err(|e| StartError::new(1003, format!("listen at {at}: {e}")))?;
-    let proxied = config.proxy_protocol.iter().any(|proxy| proxy.covers(address));
-    Ok(Listener { socket, address, port, proxied })
+    let proxied = is_proxied(config, address);
+    Ok(Listener { socket, address, endpoint, port, proxied })
 }
 
 fn refused_port(name: &str, port: u16, error: &io::Error) -> String {
@@ -147,7 +231,6 @@ impl Listener {
                 }
             }
         }
-        log::info!("{} listens no more at {}", self.port.name, self.address);
     }
 }
 

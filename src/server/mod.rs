@@ -12,6 +12,7 @@ mod process;
 #[cfg(not(feature = "service"))]
 mod process;
 mod publish;
+mod reload;
 pub mod rtmp;
 
 use crate::config::{self, Config, Endpoint, HttpServer, LogTank};
@@ -27,7 +28,7 @@ use process::Process;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 /// How often deadlines of connections, and memory that may be free again, are looked at.
@@ -56,11 +57,25 @@ impl StartError {
 
 /// The configuration that `options` name, with the notices that reading it gave already logged.
 pub fn load(options: &Options) -> Result<Config, StartError> {
-    let mut config = match &options.config {
-        None => Config::builtin(),
-        // Whoever started a daemon has told what is odd about the file.
-        Some(path) => read(path, !options.detached)?,
-    };
+    let Some(path) = &options.config else { return Ok(adjusted(Config::builtin(), options)) };
+    let text = files::read(path, limits::CONF_BYTES)
+        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
+    // Whoever started a daemon has told what is odd about the file.
+    parse(path, &text, options, !options.detached)
+}
+
+/// The configuration in `text`, which is that of the file `path`; `tell`: with its notices logged.
+fn parse(path: &Path, text: &[u8], options: &Options, tell: bool) -> Result<Config, StartError> {
+    let loaded = config::load(text)
+        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
+    for notice in loaded.warnings.iter().chain(&loaded.absent(FEATURES)).filter(|_| tell) {
+        log::warn!("{}: {notice}", path.display());
+    }
+    Ok(adjusted(loaded.config, options))
+}
+
+/// With what the command line says.
+fn adjusted(mut config: Config, options: &Options) -> Config {
     if let Some(port) = options.port {
         config.listen = vec![Endpoint::any(port)];
     }
@@ -72,18 +87,7 @@ pub fn load(options: &Options) -> Result<Config, StartError> {
         };
         config.http_server = Rc::new(server);
     }
-    Ok(config)
-}
-
-fn read(path: &Path, tell: bool) -> Result<Config, StartError> {
-    let text = files::read(path, limits::CONF_BYTES)
-        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
-    let loaded = config::load(&text)
-        .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
-    for notice in loaded.warnings.iter().chain(&loaded.absent(FEATURES)).filter(|_| tell) {
-        log::warn!("{}: {notice}", path.display());
-    }
-    Ok(loaded.config)
+    config
 }
 
 /// Serves until a signal ends the process; as a daemon, until another process serves.
@@ -104,7 +108,8 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     banner::print(options, &config, &listeners);
     tank::configure(&log_settings(&config))
         .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
-    run::run(|spawner| serve(options.demo, config, listeners, process, spawner))
+    let options = options.clone();
+    run::run(|spawner| serve(options, config, listeners, process, spawner))
         .map_err(|e| StartError::new(1013, format!("epoll: {e}")))?
 }
 
@@ -121,7 +126,7 @@ fn log_settings(config: &Config) -> tank::Settings {
 }
 
 async fn serve(
-    demo: bool,
+    options: Options,
     config: Config,
     listeners: Vec<listen::Listener>,
     process: Process,
@@ -129,11 +134,9 @@ async fn serve(
 ) -> Result<(), StartError> {
     let signals = Signals::new()
         .map_err(|e| StartError::new(1048, format!("signals cannot be received: {e}")))?;
-    let cx = Context::new(config, demo, spawner);
-    for listener in listeners {
-        let context = cx.clone();
-        cx.spawner.spawn(tank::traced(tank::next_id(), listener.serve(context)));
-    }
+    let cx = Context::new(config, options.demo, spawner);
+    let open = cx.part::<listen::Listeners>();
+    listeners.into_iter().for_each(|listener| open.open(&cx, listener));
     for service in SERVICES {
         (service.start)(&cx);
     }
@@ -156,9 +159,11 @@ async fn serve(
     let quick = Rc::new(Cell::new(false));
     // In a task of its own: this one is polled whenever any is.
     let (stop_now, stopping) = run::once();
+    cx.spawner.spawn(answer_reloads(cx.clone(), options.clone(), Rc::downgrade(&process)));
     let (context, own, at_once) = (cx.clone(), process.clone(), quick.clone());
     cx.spawner.spawn(async move {
-        let how = run::unless(own.orphaned(), obey(signals, &context, &own)).await;
+        let obeyed = obey(signals, &context, &options, &own);
+        let how = run::unless(own.orphaned(), obeyed).await;
         at_once.set(how == Some(Stop::AtOnce));
         stop_now.set();
     });
@@ -176,7 +181,12 @@ enum Stop {
 }
 
 /// Acts on signals until one of them is to stop, or the server has left.
-async fn obey(mut signals: Signals, cx: &Rc<Context>, process: &Process) -> Stop {
+async fn obey(
+    mut signals: Signals,
+    cx: &Rc<Context>,
+    options: &Options,
+    process: &Process,
+) -> Stop {
     let mut leaving: Pin<Box<dyn Future<Output = ()>>> = Box::pin(std::future::pending());
     let mut leaves = false;
     loop {
@@ -194,14 +204,25 @@ async fn obey(mut signals: Signals, cx: &Rc<Context>, process: &Process) -> Stop
             Request::Stop | Request::Grace | Request::Drain => {}
             Request::Reload => {
                 process.reloading();
-                log::warn!("reload is not in this image, restart instead");
-                process.reloaded();
+                // Whoever asks otherwise wants to know; the log says it to all.
+                let _ = reload::reload(cx, options).await;
+                process.reloaded(cx);
             }
             Request::Reopen => {
                 tank::reopen();
                 log::info!("log file reopened");
             }
         }
+    }
+}
+
+/// Reloads for services that ask for it.
+async fn answer_reloads(cx: Rc<Context>, options: Options, process: Weak<Process>) {
+    while let Some(asked) = cx.reloads.next().await {
+        let Some(process) = process.upgrade() else { return };
+        process.reloading();
+        asked.answer(reload::reload(&cx, &options).await);
+        process.reloaded(&cx);
     }
 }
 

@@ -29,7 +29,7 @@ impl Process {
 
     pub(super) fn reloading(&self) {}
 
-    pub(super) fn reloaded(&self) {}
+    pub(super) fn reloaded(&self, _: &Context) {}
 
     pub(super) fn leaving(&self) {}
 

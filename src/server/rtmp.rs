@@ -3,15 +3,17 @@
 use crate::config::Role;
 use crate::context::Context;
 use crate::hub::session::Kick;
+use crate::hub::{Caller, Client, ClientKind, StreamKey};
 use crate::io::link::{End, Link};
 use crate::io::{clock, log as tank, run, tcp};
 use crate::limits;
 use crate::proto::Machine as _;
-use crate::proto::rtmp::command::Connect;
+use crate::proto::rtmp::command::{Connect, Style};
 use crate::proto::rtmp::server::{ConnectReply, Event, Note, Server};
 use crate::proto::rtmp::{Error, url};
-use crate::server::access::{self, Opened, Refusal};
+use crate::server::access::{self, Opened};
 use crate::server::{play, publish};
+use crate::service::admission::{self, Refusal, Step};
 use core::fmt::Display;
 use core::net::IpAddr;
 use std::rc::Rc;
@@ -50,6 +52,7 @@ pub async fn serve(sock: tcp::Socket, id: u32, peer: IpAddr, cx: Rc<Context>) {
         log::warn!("socket options: {e}");
     }
     let (mut link, outcome) = converse(link, &cx).await;
+    admission::tell_closed(&cx, link.session());
     match outcome {
         Outcome::End(end) => say_why(&link, &end),
         Outcome::Told(end) => {
@@ -84,7 +87,7 @@ fn say_why(link: &Link<Server>, end: &End<Error>) {
 }
 
 async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Server>>, Outcome) {
-    let mut connected: Option<Box<Connect>> = None;
+    let mut connected: Option<Rc<Caller>> = None;
     loop {
         let event = match link.next().await {
             Ok(event) => event,
@@ -93,33 +96,43 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                 return (link, outcome);
             }
         };
-        let outcome = match (event, connected.as_deref()) {
+        let outcome = match (event, &connected) {
             (Event::Handshake(form), _) => {
                 log::info!("{form} handshake success");
                 expect(&link, limits::COMMAND_TIMEOUT, "no connect");
                 continue;
             }
             (Event::Connect(connect), _) => {
-                if let Err(refusal) = accept(&mut link, cx, &connect) {
-                    link.machine.refuse_connect(&refusal.text);
-                    return (link, Outcome::Refused(refusal));
+                match accept(&mut link, cx, *connect).await {
+                    Ok(caller) => connected = Some(caller),
+                    Err(outcome) => {
+                        if let Outcome::Refused(refusal) = &outcome {
+                            link.machine.refuse_connect(&refusal.text);
+                        }
+                        return (link, outcome);
+                    }
                 }
                 expect(&link, limits::COMMAND_TIMEOUT, "neither publish nor play");
-                connected = Some(connect);
                 continue;
             }
-            (Event::Publish(request), Some(connect)) => {
-                let opened = open(&link, cx, connect, &request.name, Role::Publish);
+            (Event::Publish(request), Some(caller)) => {
+                let opened = open(&link, cx, caller, &request.name, Role::Publish);
                 log_identity(&request.style, &request.name, -1.0, &opened);
-                let outcome = match opened {
-                    Ok(opened) => {
+                let kind = match request.style {
+                    Style::Fmle => ClientKind::FmlePublish,
+                    Style::Flash => ClientKind::FlashPublish,
+                    Style::Haivision => ClientKind::HaivisionPublish,
+                };
+                let outcome = match admit(&link, cx, caller, opened, kind).await {
+                    Ok((opened, client)) => {
                         let serve = publish::serve(link, cx.clone(), opened);
                         let task = tank::traced(tank::id(), serve);
                         let (back, outcome) = cx.spawner.urgent(task).await;
                         link = back;
+                        admission::tell(cx, &admission::Event::Unpublished(&client));
                         outcome
                     }
-                    Err(refusal) => Outcome::Refused(refusal),
+                    Err(outcome) => outcome,
                 };
                 if let Outcome::Refused(refusal) = &outcome {
                     link.machine.refuse("NetStream.Publish.BadName", &refusal.text);
@@ -127,14 +140,19 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                 expect(&link, limits::REPUBLISH_TIMEOUT, "no publish after FCUnpublish");
                 outcome
             }
-            (Event::Play(request), Some(connect)) => {
-                let opened = open(&link, cx, connect, &request.name, Role::Play);
+            (Event::Play(request), Some(caller)) => {
+                let opened = open(&link, cx, caller, &request.name, Role::Play);
                 log_identity(&"Play", &request.name, request.duration, &opened);
-                let outcome = match opened {
-                    Ok(opened) => {
-                        Box::pin(play::serve(&mut link, cx, opened, request.duration)).await
+                let kind = ClientKind::Play;
+                let outcome = match admit(&link, cx, caller, opened, kind).await {
+                    Ok((opened, client)) => {
+                        admission::want(cx, &opened.key, &opened.vhost);
+                        let outcome =
+                            Box::pin(play::serve(&mut link, cx, opened, request.duration)).await;
+                        admission::tell(cx, &admission::Event::Stopped(&client));
+                        outcome
                     }
-                    Err(refusal) => Outcome::Refused(refusal),
+                    Err(outcome) => outcome,
                 };
                 if let Outcome::Refused(refusal) = &outcome {
                     link.machine.refuse("NetStream.Play.Failed", &refusal.text);
@@ -197,8 +215,12 @@ pub(super) fn log_note(note: Note) {
 }
 
 /// Answers connect, or says why not.
-fn accept(link: &mut Link<Server>, cx: &Context, connect: &Connect) -> Result<(), Refusal> {
-    let address = url::connection(&connect.tc_url)?;
+async fn accept(
+    link: &mut Link<Server>,
+    cx: &Rc<Context>,
+    connect: Connect,
+) -> Result<Rc<Caller>, Outcome> {
+    let address = url::connection(&connect.tc_url).map_err(|e| Outcome::Refused(e.into()))?;
     log::info!(
         "connect app, tcUrl={}, pageUrl={}, swfUrl={}, schema={}, vhost={}, port={}, app={}, args={}",
         connect.tc_url,
@@ -228,8 +250,30 @@ fn accept(link: &mut Link<Server>, cx: &Context, connect: &Connect) -> Result<()
             number("srs_id")
         );
     }
+    let caller = Rc::new(Caller {
+        tc_url: connect.tc_url,
+        page_url: connect.page_url,
+        swf_url: connect.swf_url,
+    });
     let config = cx.config();
     let vhost = config.vhost(&address.vhost);
+    if let Some(vhost) = vhost {
+        let client = Rc::new(Client {
+            id: link.session().id(),
+            ip: link.session().peer(),
+            kind: ClientKind::Unknown,
+            vhost: vhost.clone(),
+            key: StreamKey::new(&vhost.name, &address.app, ""),
+            param: address.param,
+            caller: caller.clone(),
+            since: clock::now(),
+        });
+        link.session().relax();
+        link.unless_kicked(admission::ask(cx, &client, Step::Connect))
+            .await?
+            .map_err(Outcome::Refused)?;
+        link.session().set_client(client);
+    }
     let chunk_size = vhost.map_or(config.chunk_size, |v| v.chunk_size);
     let server_ip = link.socket().local_addr().map(|a| tcp::plain(a.ip()).to_string());
     link.machine.accept_connect(&ConnectReply {
@@ -241,7 +285,33 @@ fn accept(link: &mut Link<Server>, cx: &Context, connect: &Connect) -> Result<()
         chunk_size,
         ..ConnectReply::default()
     });
-    Ok(())
+    Ok(caller)
+}
+
+/// Asks whether the client may have what was opened. From then on it is known as such.
+async fn admit(
+    link: &Link<Server>,
+    cx: &Rc<Context>,
+    caller: &Rc<Caller>,
+    opened: Result<Opened, Refusal>,
+    kind: ClientKind,
+) -> Result<(Opened, Rc<Client>), Outcome> {
+    let opened = opened.map_err(Outcome::Refused)?;
+    let client = Rc::new(Client {
+        id: link.session().id(),
+        ip: link.session().peer(),
+        kind,
+        vhost: opened.vhost.clone(),
+        key: opened.key.clone(),
+        param: opened.param.clone(),
+        caller: caller.clone(),
+        since: clock::now(),
+    });
+    let step = if client.publishes() { Step::Publish } else { Step::Play };
+    link.session().relax();
+    link.unless_kicked(admission::ask(cx, &client, step)).await?.map_err(Outcome::Refused)?;
+    link.session().set_client(client.clone());
+    Ok((opened, client))
 }
 
 /// What both sides agreed on, once a stream flows.
@@ -259,11 +329,11 @@ pub(super) fn log_protocol(link: &Link<Server>) {
 fn open(
     link: &Link<Server>,
     cx: &Context,
-    connect: &Connect,
+    caller: &Caller,
     name: &str,
     role: Role,
 ) -> Result<Opened, Refusal> {
-    access::open(&cx.config(), connect, name, role, link.session().peer())
+    access::open(&cx.config(), caller, name, role, link.session().peer())
 }
 
 fn expect(link: &Link<Server>, within: std::time::Duration, what: &'static str) {

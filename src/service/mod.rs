@@ -1,5 +1,8 @@
-//! What can be left out of an image: one folder or file a feature, one line in [`SERVICES`].
+//! What can be left out of an image: one folder or file a feature, one line in [`SERVICES`]. Beside
+//! them what every service and the server share: who is asked ([`admission`]), and how a stream
+//! comes in ([`ingress`]).
 
+pub mod admission;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(feature = "dvr")]
@@ -10,6 +13,7 @@ pub mod hds;
 pub mod hls;
 #[cfg(feature = "_http")]
 pub mod http;
+pub mod ingress;
 #[cfg(any(feature = "dvr", feature = "hds", feature = "hls"))]
 pub mod path;
 #[cfg(feature = "remux")]
@@ -25,6 +29,7 @@ use crate::config::{Config, Endpoint, Vhost};
 use crate::context::Context;
 use crate::hub::{Publisher, Sink, StreamKey};
 use crate::io::tcp;
+use admission::{Ask, Event};
 use core::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -38,11 +43,23 @@ pub struct Service {
     pub name: &'static str,
     /// Joins a stream that starts, when its vhost asks for this service.
     pub attach: Attach,
+    /// Whether a stream of the first vhost has to be joined anew when a reload makes it the
+    /// second: what `attach` looks at is not the same.
+    pub differs: fn(&Vhost, &Vhost) -> bool,
+    /// Whether a client may take a step; a task when that takes time. `None` when it has no say.
+    pub ask: Ask,
+    /// Hears what happened.
+    pub tell: fn(&Rc<Context>, &Event<'_>),
+    /// Hears that a stream is played, and fetches it if it can.
+    pub wanted: fn(&Rc<Context>, &StreamKey, &Rc<Vhost>),
+    /// Acts on another configuration than the one that is given, which was in force until now. Its
+    /// sinks and its port are seen to already.
+    pub reload: fn(&Rc<Context>, &Config),
     /// What runs without a stream.
     pub start: fn(&Rc<Context>),
     /// What it does when the process ends, after all connections and before the disk is waited for.
     pub stop: fn(),
-    /// Where it listens.
+    /// Where it listens, beside others.
     pub port: Option<Port>,
     /// The HTTP paths that it answers on the port of `http_server`.
     pub routes: fn(&Rc<Context>, &mut Router),
@@ -56,8 +73,8 @@ pub type Task<T> = Pin<Box<dyn Future<Output = T>>>;
 pub struct Port {
     /// The protocol, for the log and the first screen.
     pub name: &'static str,
-    /// Where to listen, if at all.
-    pub endpoint: fn(&Config) -> Option<Endpoint>,
+    /// Where to listen.
+    pub endpoints: fn(&Config) -> Vec<Endpoint>,
     /// Serves a connection to its end; with its id and the client's address.
     pub serve: fn(tcp::Socket, u32, IpAddr, Rc<Context>) -> Task<()>,
 }
@@ -76,6 +93,11 @@ impl Service {
         Self {
             name,
             attach: |_, _, _| None,
+            differs: |_, _| false,
+            ask: |_, _, _| None,
+            tell: |_, _| {},
+            wanted: |_, _, _| {},
+            reload: |_, _| {},
             start: |_| {},
             stop: || {},
             port: None,

@@ -12,6 +12,7 @@ use crate::io::pidfile::{PidFile, Refused};
 use crate::io::{daemon, log as tank, run};
 use crate::server::StartError;
 use crate::server::options::{DETACHED, Options};
+use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -42,8 +43,8 @@ pub(super) fn hand_over(options: &Options, config: &Config) -> Result<bool, Star
 
 /// What is held as long as the server runs.
 pub(super) struct Process {
-    /// Deleted at the end; else why there is none.
-    pid: Result<Option<PidFile>, String>,
+    /// Its name, and the file, which is deleted at the end; else why there is none.
+    pid: RefCell<(String, Result<Option<PidFile>, String>)>,
     notify: Rc<Notify>,
     detached: bool,
     /// The parent without which it does not go on.
@@ -62,7 +63,7 @@ impl Process {
             return Err(StartError::new(1023, text));
         }
         Ok(Self {
-            pid: lock(config)?,
+            pid: RefCell::new((config.pid.clone(), lock(config)?)),
             notify: Rc::new(Notify::from_environment()),
             detached: options.detached,
             parent,
@@ -71,7 +72,7 @@ impl Process {
 
     /// The server listens: tells whoever waits for it.
     pub(super) fn ready(&self, cx: &Context) {
-        if let Err(why) = &self.pid {
+        if let Err(why) = &self.pid.borrow().1 {
             // Not before: now the log is where it belongs. In the foreground nobody needs it.
             let level = if self.detached { log::Level::Warn } else { log::Level::Info };
             log::log!(level, "{why}");
@@ -104,9 +105,28 @@ impl Process {
         self.notify.reloading();
     }
 
-    /// The configuration was read again.
-    pub(super) fn reloaded(&self) {
+    /// The configuration was read again, or is as it was.
+    pub(super) fn reloaded(&self, cx: &Context) {
+        let config = cx.config();
+        self.follow_pid(&config);
         self.notify.ready("serving");
+    }
+
+    fn follow_pid(&self, config: &Config) {
+        let mut pid = self.pid.borrow_mut();
+        // Another name of the same file is none: closing the one would open the lock of the other.
+        let is_same = matches!(&pid.1, Ok(Some(file)) if file.is_at(Path::new(&config.pid)));
+        if pid.0 == config.pid || is_same {
+            return;
+        }
+        match lock(config) {
+            Ok(file) => {
+                let text = if config.pid.is_empty() { "none" } else { &config.pid };
+                log::info!("reload: pid {text}");
+                *pid = (config.pid.clone(), file);
+            }
+            Err(e) => log::error!("reload: the pid file stays as it is: {}", e.text),
+        }
     }
 
     /// The server leaves, and waits for its clients.

@@ -4,15 +4,14 @@
 use bytes::Bytes;
 
 use crate::config::DEFAULT_VHOST;
-use crate::context::{Context, settings};
+use crate::context::Context;
 use crate::format::flv::Tag;
 use crate::hub::StreamKey;
-use crate::io::run::sleep;
 use crate::io::{clock, log};
 use crate::media::{Kind, Packet, time};
-use crate::service::{Service, attach};
+use crate::service::Service;
+use crate::service::ingress::Ingress;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// Publishes [`Loop`] as [`STREAM`] of the app `live` when the command line asks for it.
 pub const SERVICE: Service = Service {
@@ -36,14 +35,13 @@ async fn publish(cx: Rc<Context>) {
         return;
     };
     let key = StreamKey::new(&vhost.name, "live", STREAM);
-    let mut publisher = match cx.hub.publish(&key, settings(vhost), log::id(), false) {
-        Ok(publisher) => publisher,
+    let mut ingress = match Ingress::open(&cx, &key, vhost, log::id()) {
+        Ok(ingress) => ingress,
         Err(refused) => {
             ::log::error!("test stream: {refused}");
             return;
         }
     };
-    attach(&mut publisher, &cx, &key, vhost);
     ::log::info!("test stream is published as {key}");
     let start = clock::now();
     let mut sent: u64 = 0;
@@ -52,22 +50,15 @@ async fn publish(cx: Rc<Context>) {
         // Timestamps wrap, the clock does not.
         sent += u64::from(time::difference(packet.dts, last).unsigned_abs());
         last = packet.dts;
-        loop {
-            let due = cx.flush_when_due(&mut publisher);
-            let wait = (start + sent).saturating_sub(clock::now());
-            if wait == 0 {
-                break;
-            }
-            let until_due = due.map_or(wait, |due| due.saturating_sub(clock::now()));
-            sleep(Duration::from_millis(wait.min(until_due))).await;
-        }
-        if publisher.is_stale() {
-            if publisher.source().publisher().is_some() {
+        ingress.sleep_until(start + sent).await;
+        if ingress.publisher.is_stale() {
+            if ingress.publisher.source().publisher().is_some() {
                 ::log::warn!("test stream: another publisher took the stream over");
             }
             return;
         }
-        if publisher.push(packet, clock::now()).is_err() {
+        if let Err(refusal) = ingress.take(packet) {
+            ::log::error!("test stream: {refusal}");
             return;
         }
     }

@@ -22,6 +22,7 @@ use crate::hub::{Sink, StreamKey};
 use crate::io::disk::Reply;
 use crate::io::zone::Zone;
 use crate::service::Service;
+use crate::service::admission::{Event, tell};
 use crate::service::path::{Stamp, Template};
 use journal::{Entry, Journal};
 use metadata::Summary;
@@ -35,6 +36,7 @@ use std::rc::Rc;
 /// Joins streams of vhosts that record, and finishes what the last process left.
 pub const SERVICE: Service = Service {
     attach,
+    differs: |old, new| old.dvr != new.dvr,
     start: |cx| {
         for vhost in cx.config().vhosts.iter().filter(|v| v.enabled && v.dvr.enabled) {
             let template = template(&vhost.dvr.dvr_path);
@@ -104,6 +106,7 @@ impl Recordings {
     /// Waits for the end of a file, and tells who wants to know.
     async fn finished(
         &self,
+        cx: &Rc<Context>,
         journal: &Rc<Journal>,
         key: StreamKey,
         (entry, summary, closed): (Entry, Summary, Reply<Result<(), String>>),
@@ -126,6 +129,7 @@ impl Recordings {
         };
         log::info!("dvr: {} done, {seconds:.3} s, {} bytes{missing}", path.display(), summary.size);
         let recorded = Recorded { key, path, size: summary.size, duration: summary.duration };
+        tell(cx, &Event::Recorded { key: &recorded.key, file: &recorded.path });
         let listeners = self.listeners.borrow().clone();
         listeners.iter().for_each(|listener| listener(&recorded));
     }

@@ -188,7 +188,10 @@ impl Recorder {
         let (journal, key) = (self.journal.clone(), self.key.clone());
         // Orders to the disk are given now, only the answer is waited for.
         let finished = recording.finish();
-        cx.spawner.spawn(async move { recordings.finished(&journal, key, finished).await });
+        let context = cx.clone();
+        cx.spawner.spawn(async move {
+            recordings.finished(&context, &journal, key, finished).await;
+        });
     }
 }
 
@@ -294,7 +297,7 @@ impl Sink for Recorder {
             State::Recording(recording) => self.finish(*recording),
             State::Opening(mut opening) => {
                 let (recordings, journal) = (self.recordings.clone(), self.journal.clone());
-                let (key, dvr) = (self.key.clone(), self.dvr.clone());
+                let (key, dvr, cx) = (self.key.clone(), self.dvr.clone(), self.cx.clone());
                 self.cx.spawner.spawn(async move {
                     if let Some(room) = opening.room.take() {
                         // A short stream: what little it has is kept.
@@ -303,7 +306,7 @@ impl Sink for Recorder {
                     let opened = std::pin::Pin::new(&mut opening.opened).await;
                     match opening.start(opened, &dvr, &journal, now) {
                         Ok(recording) => {
-                            recordings.finished(&journal, key, recording.finish()).await;
+                            recordings.finished(&cx, &journal, key, recording.finish()).await;
                         }
                         Err(text) => log::error!("dvr: {key} is not recorded: {text}"),
                     }

@@ -24,7 +24,8 @@ use std::fmt;
 use std::rc::Rc;
 
 /// Joins streams of vhosts with HDS.
-pub const SERVICE: Service = Service { attach, ..Service::new("hds") };
+pub const SERVICE: Service =
+    Service { attach, differs: |old, new| old.hds != new.hds, ..Service::new("hds") };
 
 fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Sink>> {
     vhost.hds.enabled.then(|| Box::new(Cutter::new(cx, key, &vhost.hds)) as Box<dyn Sink>)

@@ -35,6 +35,7 @@ use stream::Stream;
 /// Cuts the streams of vhosts with `hls` on.
 pub const SERVICE: Service = Service {
     attach: |cx, key, vhost| attach(cx, key, vhost),
+    differs: |old, new| old.hls != new.hls,
     start: |cx| {
         cx.spawner.spawn(async {
             loop {

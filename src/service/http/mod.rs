@@ -12,6 +12,7 @@ use crate::io::link::{End, Link};
 use crate::io::{clock, tcp};
 use crate::limits::{HTTP_BODY_TIMEOUT, HTTP_HEAD_TIMEOUT, HTTP_IDLE_TIMEOUT, SEND_TIMEOUT};
 use crate::proto::http::{Error, Event, Method, Request, Server};
+use crate::service::admission::tell_closed;
 use crate::service::{Port, SERVICES, Service};
 use core::net::IpAddr;
 use std::cell::RefCell;
@@ -24,7 +25,9 @@ use std::time::Duration;
 pub const SERVICE: Service = Service {
     port: Some(Port {
         name: "HTTP",
-        endpoint: |config| config.http_server.enabled.then_some(config.http_server.listen),
+        endpoints: |config| {
+            config.http_server.enabled.then_some(config.http_server.listen).into_iter().collect()
+        },
         serve: |socket, id, peer, cx| Box::pin(serve(socket, id, peer, cx, site)),
     }),
     ..Service::new("_http")
@@ -89,6 +92,7 @@ pub async fn serve(
             }
         }
     }
+    tell_closed(&cx, link.session());
     let (received, sent) = link.traffic();
     log::info!("HTTP client finished, received={received}, sent={sent}");
 }

@@ -7,7 +7,7 @@ mod play;
 
 use crate::config::{Denied, Role, Vhost};
 use crate::context::Context;
-use crate::hub::{Sink, SinkError, StreamKey};
+use crate::hub::{Caller, Sink, SinkError, StreamKey};
 use crate::media::Packet;
 use crate::proto::http::Method;
 use crate::service::Service;
@@ -17,7 +17,12 @@ use play::Wanted;
 use std::rc::Rc;
 
 /// Answers at the `http_remux` mounts of vhosts.
-pub const SERVICE: Service = Service { attach, routes, ..Service::new("remux") };
+pub const SERVICE: Service = Service {
+    attach,
+    differs: |old, new| old.http_remux != new.http_remux,
+    routes,
+    ..Service::new("remux")
+};
 
 /// What a stream is sent as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +88,14 @@ fn live(ask: &Ask, wait: bool) -> Answer {
         return Reply::status(403).into();
     }
     let (cx, crossdomain) = (ask.cx.clone(), ask.crossdomain);
-    let wanted = Wanted { key, vhost, format, crossdomain };
+    let caller = Caller {
+        tc_url: format!("http://{}{}", request.host, request.path),
+        page_url: request.header("referer").unwrap_or_default().to_owned(),
+        swf_url: String::new(),
+    };
+    let mark = if request.query.is_empty() { "" } else { "?" };
+    let param = format!("{mark}{}", request.query);
+    let wanted = Wanted { key, vhost, format, crossdomain, param, caller };
     Answer::Take(Box::new(move |link| Box::pin(play::serve(link, cx, wanted))))
 }
 

@@ -6,7 +6,7 @@ use crate::config::Vhost;
 use crate::context::{self, Context};
 use crate::format::flv;
 use crate::hub::pithy::Stage;
-use crate::hub::{Consumer, Refused, Settings, Source, StreamKey};
+use crate::hub::{Caller, Client, ClientKind, Consumer, Refused, Settings, Source, StreamKey};
 use crate::io::link::End;
 use crate::io::player::Player;
 use crate::io::{clock, tcp};
@@ -14,6 +14,7 @@ use crate::limits::SNDBUF;
 use crate::media::time::Algorithm;
 use crate::proto::framing::{Flv, Framing, Raw};
 use crate::proto::http::{Error, Length, Response};
+use crate::service::admission::{Event, Step, ask, tell, want};
 use crate::service::http::{Connection, Outcome, allow};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -34,6 +35,10 @@ pub(super) struct Wanted {
     pub(super) format: Format,
     /// Pages of other sites may play it.
     pub(super) crossdomain: bool,
+    /// The parameters of the url with their `?`, or nothing.
+    pub(super) param: String,
+    /// What it said of itself.
+    pub(super) caller: Caller,
 }
 
 /// Sends the stream until it or the connection ends. Waits for a stream that is not there.
@@ -42,7 +47,7 @@ pub(super) async fn serve(
     cx: Rc<Context>,
     wanted: Wanted,
 ) -> (Connection, Outcome) {
-    let played = play(&mut link, &cx, &wanted).await;
+    let played = admitted(&mut link, &cx, wanted).await;
     let outcome = match played {
         Ok(()) => {
             link.machine.finish();
@@ -51,6 +56,40 @@ pub(super) async fn serve(
         Err(end) => Outcome::End(end),
     };
     (link, outcome)
+}
+
+/// Asks first whether the client may.
+async fn admitted(
+    link: &mut Connection,
+    cx: &Rc<Context>,
+    mut wanted: Wanted,
+) -> Result<(), End<Error>> {
+    let client = Rc::new(Client {
+        id: link.session().id(),
+        ip: link.session().peer(),
+        kind: ClientKind::HttpPlay,
+        vhost: wanted.vhost.clone(),
+        key: wanted.key.clone(),
+        param: std::mem::take(&mut wanted.param),
+        caller: Rc::new(std::mem::take(&mut wanted.caller)),
+        since: clock::now(),
+    });
+    // The end of the stream is the end of the connection: whatever the client says meanwhile is
+    // not kept.
+    link.machine.close_after();
+    link.session().relax();
+    if let Err(refusal) = link.unless_kicked(ask(cx, &client, Step::Play)).await? {
+        log::warn!("client refused, {refusal}");
+        let head =
+            Response { status: 403, content_type: "", length: Length::Known(0), headers: &[] };
+        link.machine.respond(&head);
+        return Ok(());
+    }
+    link.session().set_client(client.clone());
+    want(cx, &wanted.key, &wanted.vhost);
+    let played = play(link, cx, &wanted).await;
+    tell(cx, &Event::Stopped(&client));
+    played
 }
 
 async fn play(link: &mut Connection, cx: &Rc<Context>, wanted: &Wanted) -> Result<(), End<Error>> {
@@ -63,9 +102,6 @@ async fn play(link: &mut Connection, cx: &Rc<Context>, wanted: &Wanted) -> Resul
         length: Length::Open,
         headers: &headers,
     };
-    // The end of the stream is the end of the connection: whatever the client says meanwhile is
-    // not kept.
-    link.machine.close_after();
     let consumer = match join(cx, wanted, settings) {
         Ok(consumer) => consumer,
         Err(refused) => {

@@ -1,0 +1,122 @@
+//! Another configuration for a server that runs: read, checked, and applied where it differs.
+//! Whatever did not change keeps its sockets and its streams.
+
+use crate::config::{Config, Mode, Vhost};
+use crate::context::{self, Context};
+use crate::hub::Source;
+use crate::hub::session::Kick;
+use crate::io::{files, log as tank};
+use crate::limits;
+use crate::server::listen::Listeners;
+use crate::server::options::Options;
+use crate::server::{StartError, log_settings, parse};
+use crate::service::SERVICES;
+use std::rc::Rc;
+
+/// Reads the file of `options` again. With an error in it nothing changes. Says in the log what
+/// became of it, and to whoever asked.
+pub(super) async fn reload(cx: &Rc<Context>, options: &Options) -> Result<(), String> {
+    log::info!("reload config");
+    match follow(cx, options).await {
+        Ok(()) => {
+            log::info!("reload config success");
+            Ok(())
+        }
+        Err(e) => {
+            log::error!("ignore config reloader, all stays as it is: {}. ret={}", e.text, e.code);
+            Err(e.text)
+        }
+    }
+}
+
+async fn follow(cx: &Rc<Context>, options: &Options) -> Result<(), StartError> {
+    let Some(path) = options.config.clone() else {
+        return Err(StartError::new(1023, "the server was started without a file"));
+    };
+    let file = path.clone();
+    let text = match cx.disk.ask(move || files::read(&file, limits::CONF_BYTES)).await {
+        Ok(Ok(text)) => text,
+        Ok(Err(e)) => return Err(StartError::new(1023, format!("{}: {e}", path.display()))),
+        Err(e) => return Err(StartError::new(1023, format!("{}: {e}", path.display()))),
+    };
+    let config = parse(&path, &text, options, true)?;
+    // What can fail comes first.
+    cx.part::<Listeners>().follow(cx, &config).await?;
+    let old = cx.set_config(config);
+    let new = cx.config();
+    if log_settings(&old) != log_settings(&new)
+        && let Err(e) = tank::configure(&log_settings(&new))
+    {
+        log::error!("the log stays as it is: {e}");
+    }
+    cx.stages.set_interval(new.pithy_print_ms.0);
+    for vhost in &old.vhosts {
+        follow_vhost(cx, vhost, new.block(&vhost.name));
+    }
+    for vhost in new.vhosts.iter().filter(|vhost| vhost.enabled) {
+        if old.block(&vhost.name).is_none() {
+            log::info!("reload: vhost {} is new", vhost.name);
+        }
+    }
+    for service in SERVICES {
+        (service.reload)(cx, &old);
+    }
+    tell_what_waits(&old, &new);
+    Ok(())
+}
+
+/// What a running server does not change.
+fn tell_what_waits(old: &Config, new: &Config) {
+    for (name, differs) in
+        [("daemon", old.daemon != new.daemon), ("work_dir", old.work_dir != new.work_dir)]
+    {
+        if differs {
+            log::warn!("reload: {name} counts at the next start");
+        }
+    }
+}
+
+fn follow_vhost(cx: &Rc<Context>, old: &Rc<Vhost>, new: Option<&Rc<Vhost>>) {
+    if !old.enabled {
+        return;
+    }
+    let streams = cx.hub.streams().into_iter().filter(|source| source.key().vhost() == old.name);
+    let Some(new) = new.filter(|new| is_edge(new) == is_edge(old)) else {
+        log::info!("reload: vhost {} is gone, or another thing: its clients go", old.name);
+        for session in cx.sessions.all() {
+            if session.client().is_some_and(|client| client.vhost.name == old.name) {
+                session.kick(Kick::Vhost);
+            }
+        }
+        streams.for_each(|source| source.end());
+        return;
+    };
+    if old == new {
+        return;
+    }
+    log::info!("reload: vhost {} changed", old.name);
+    let (before, after) = (context::settings(old), context::settings(new));
+    for source in streams {
+        if before != after {
+            source.set_settings(after);
+        }
+        rejoin(cx, &source, old, new);
+    }
+}
+
+fn is_edge(vhost: &Vhost) -> bool {
+    vhost.cluster.mode == Mode::Remote
+}
+
+/// Has the services whose part of the vhost changed begin anew with a live stream.
+fn rejoin(cx: &Rc<Context>, source: &Rc<Source>, old: &Vhost, new: &Vhost) {
+    for service in SERVICES.iter().filter(|service| (service.differs)(old, new)) {
+        source.detach(service.name);
+        if source.publisher().is_some()
+            && let Some(sink) = (service.attach)(cx, source.key(), new)
+        {
+            let joined = if source.attach(sink) { "joins" } else { "cannot join" };
+            log::info!("reload: {} {joined} {}", service.name, source.key());
+        }
+    }
+}
