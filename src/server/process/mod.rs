@@ -121,9 +121,8 @@ impl Process {
         }
         match lock(config) {
             Ok(file) => {
-                let text = if config.pid.is_empty() { "none" } else { &config.pid };
-                log::info!("reload: pid {text}");
                 *pid = (config.pid.clone(), file);
+                log::info!("reload: pid {}", if pid.0.is_empty() { "none" } else { &pid.0 });
             }
             Err(e) => log::error!("reload: the pid file stays as it is: {}", e.text),
         }
