@@ -252,6 +252,38 @@ fn a_server_that_leaves_asks_its_clients_to_reconnect_and_goes_when_they_are_gon
 }
 
 #[test]
+fn another_server_takes_the_place_of_one_that_leaves() {
+    let (dir, port) = (TempDir::new(), free_port());
+    let conf = daemon_conf(port).replace("daemon on", "drain_timeout 60; daemon on");
+    fs::write(dir.join("a.conf"), conf).unwrap();
+    let start = || {
+        assert_eq!(run_in(&dir).status.code(), Some(0));
+        Daemon::of(&dir.join("a.pid"))
+    };
+    let url = format!("rtmp://127.0.0.1:{port}/live");
+    let join = || {
+        let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let config = Config { reconnects: true, ..Config::new(&url, "live", play("s")) };
+        let mut peer = Peer::over(socket, config);
+        peer.started();
+        peer
+    };
+    let old = start();
+    let mut player = join();
+    kill_process(old.0, Signal::USR2).unwrap();
+    is_asked(&mut player);
+    eventually("its place is free", SOON, || !dir.join("a.pid").exists());
+    let new = start();
+    assert_ne!(old.0, new.0);
+    // Where it was asked to go.
+    let _again = join();
+    assert!(!old.is_gone());
+    drop(player);
+    eventually("the old one goes", SOON, || old.is_gone());
+    assert!(dir.join("a.pid").exists() && !new.is_gone());
+}
+
+#[test]
 fn a_server_that_leaves_does_not_wait_longer_than_it_may() {
     let mut server = Server::with("drain_timeout 1; vhost __defaultVhost__ { }");
     let _player = Peer::play(&server, "s");

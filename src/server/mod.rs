@@ -198,8 +198,9 @@ async fn obey(
             Request::Stop if leaves || !cx.config().force_grace_quit => return Stop::InOrder,
             Request::Stop | Request::Grace | Request::Drain if !leaves => {
                 leaves = true;
-                process.leaving();
-                leaving = Box::pin(process::leave(cx.clone(), request != Request::Drain));
+                let for_another = request == Request::Drain;
+                process.leaving(for_another);
+                leaving = Box::pin(process::leave(cx.clone(), !for_another));
             }
             Request::Stop | Request::Grace | Request::Drain => {}
             Request::Reload => {

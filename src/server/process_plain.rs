@@ -31,7 +31,7 @@ impl Process {
 
     pub(super) fn reloaded(&self, _: &Context) {}
 
-    pub(super) fn leaving(&self) {}
+    pub(super) fn leaving(&self, _: bool) {}
 
     pub(super) fn stopping(&self) {}
 

@@ -128,8 +128,12 @@ impl Process {
         }
     }
 
-    /// The server leaves, and waits for its clients.
-    pub(super) fn leaving(&self) {
+    /// The server leaves, and waits for its clients. Unless that is a stop, `for_another` may take
+    /// its place meanwhile, with the same pid file.
+    pub(super) fn leaving(&self, for_another: bool) {
+        if for_another {
+            self.pid.borrow_mut().1 = Ok(None);
+        }
         self.notify.status("leaving, waits for its clients to go");
     }
 
