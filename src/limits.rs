@@ -143,6 +143,27 @@ pub const FILE_PIECES: usize = 4;
 /// Bytes of a file that are read at once.
 pub const FILE_PIECE: usize = 64 * 1024;
 
+/// Bytes of the head of an RTSP message, kept while it comes in. A longer one ends the connection.
+pub const RTSP_HEAD: usize = 8 * 1024;
+/// Header lines of an RTSP message. One more ends the connection.
+pub const RTSP_HEADERS: usize = 64;
+/// Bytes of the body of an RTSP message, an SDP mostly. A longer one ends the connection.
+pub const RTSP_BODY: usize = 16 * 1024;
+/// Audio and video of one RTSP session, some hundred bytes each. The others are left out, and said.
+pub const RTSP_TRACKS: usize = 8;
+/// Requests with wrong credentials on one RTSP connection. One more ends it.
+pub const RTSP_LOGINS: usize = 3;
+/// Packets of a track that wait for one that is late. Before one more is kept, the late one is
+/// counted as lost.
+pub const RTP_REORDER: usize = 64;
+/// Bytes of them, a track; with more the late one is counted as lost.
+pub const RTP_REORDER_BYTES: usize = 256 * 1024;
+/// Bytes of the buffer that a video track gathers a picture in and that stay allocated between
+/// pictures; a picture has [`MESSAGE_MAX`] at most and is left out with more.
+pub const RTP_PICTURE_KEPT: usize = 128 * 1024;
+/// Bytes of an audio frame that comes in several packets. A longer one is left out.
+pub const RTP_AUDIO_FRAME: usize = 16 * 1024;
+
 /// Bytes of all files together that wait for the disk. What a recording or a segment has no room
 /// for is missing in it; that is counted and logged.
 pub const DISK_QUEUE: usize = if MEDIA_POOL / 16 < 16 << 20 { MEDIA_POOL / 16 } else { 16 << 20 };

@@ -182,20 +182,20 @@ fn parameter_set<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], Error> {
 }
 
 /// The profiles of §7.3.2.1.1 whose SPS says chroma format and bit depth.
-const fn has_chroma_format(profile: u8) -> bool {
+pub(super) const fn has_chroma_format(profile: u8) -> bool {
     matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135)
 }
 
 /// How colours are stored.
-struct Chroma {
-    format: u8,
+pub(super) struct Chroma {
+    pub(super) format: u8,
     /// `ChromaArrayType`.
-    array: u32,
-    depth: [u8; 2],
+    pub(super) array: u32,
+    pub(super) depth: [u8; 2],
 }
 
 /// Reads it, and past the scaling matrices.
-fn chroma_format(bits: &mut Bits) -> Result<Chroma, Error> {
+pub(super) fn chroma_format(bits: &mut Bits) -> Result<Chroma, Error> {
     let chroma = bits.ue()?;
     if chroma > 3 {
         return Err(Error::Invalid("chroma format above 3"));
@@ -227,8 +227,10 @@ fn scaling_list(bits: &mut Bits, len: u32) -> Result<(), Error> {
     Ok(())
 }
 
-fn picture_order(bits: &mut Bits) -> Result<(), Error> {
-    match bits.ue()? {
+/// `pic_order_cnt_type`, and past what belongs to it.
+pub(super) fn picture_order(bits: &mut Bits) -> Result<u32, Error> {
+    let order = bits.ue()?;
+    match order {
         0 => drop(bits.ue()?), // log2_max_pic_order_cnt_lsb_minus4
         1 => {
             bits.bit()?; // delta_pic_order_always_zero_flag
@@ -245,7 +247,7 @@ fn picture_order(bits: &mut Bits) -> Result<(), Error> {
         2 => {}
         _ => return Err(Error::Invalid("picture order type above 2")),
     }
-    Ok(())
+    Ok(order)
 }
 
 fn picture_size(bits: &mut Bits, chroma: u32) -> Result<(u16, u16), Error> {

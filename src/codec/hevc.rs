@@ -203,7 +203,7 @@ fn read_to_size(bits: &mut Bits<'_>) -> Result<SizeEnd, Error> {
 }
 
 /// §7.3.3, passed over; `layers` is `sps_max_sub_layers_minus1`.
-fn profile_tier_level(bits: &mut Bits, layers: u32) -> Result<(), Error> {
+pub(super) fn profile_tier_level(bits: &mut Bits, layers: u32) -> Result<(), Error> {
     bits.skip(88 + 8)?;
     if layers == 0 {
         return Ok(());

@@ -8,6 +8,7 @@ pub mod bits;
 pub mod hevc;
 pub mod mp3;
 pub mod nal;
+pub mod reorder;
 
 use std::fmt;
 

@@ -8,6 +8,10 @@ pub mod framing;
 pub mod http;
 pub mod proxy;
 pub mod rtmp;
+#[cfg(feature = "_rtsp")]
+pub mod rtp;
+#[cfg(feature = "_rtsp")]
+pub mod rtsp;
 
 /// A protocol as a machine. Whoever drives it (see `io::link`) reads from the peer into a buffer
 /// of its own, hands the bytes to [`receive`](Self::receive) until they are used up, and writes
