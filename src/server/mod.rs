@@ -141,6 +141,7 @@ async fn serve(
         (service.start)(&cx);
     }
     tank::traced(tank::next_id(), async {
+        process.ready(&cx);
         for vhost in cx.config().vhosts.iter().filter(|vhost| vhost.enabled) {
             log::info!("{}", banner::ring(&vhost.name, context::settings(vhost).queue_ms));
         }
@@ -154,7 +155,6 @@ async fn serve(
             context.hub.pool().reap();
         }
     });
-    process.ready(&cx);
     let process = Rc::new(process);
     let quick = Rc::new(Cell::new(false));
     // In a task of its own: this one is polled whenever any is.
@@ -198,15 +198,16 @@ async fn obey(
             Request::Stop if leaves || !cx.config().force_grace_quit => return Stop::InOrder,
             Request::Stop | Request::Grace | Request::Drain if !leaves => {
                 leaves = true;
-                process.leaving();
-                leaving = Box::pin(process::leave(cx.clone(), request != Request::Drain));
+                let for_another = request == Request::Drain;
+                process.leaving(for_another);
+                leaving = Box::pin(process::leave(cx.clone(), !for_another));
             }
             Request::Stop | Request::Grace | Request::Drain => {}
             Request::Reload => {
                 process.reloading();
                 // Whoever asks otherwise wants to know; the log says it to all.
                 let _ = reload::reload(cx, options).await;
-                process.reloaded();
+                process.reloaded(cx);
             }
             Request::Reopen => {
                 tank::reopen();
@@ -222,7 +223,7 @@ async fn answer_reloads(cx: Rc<Context>, options: Options, process: Weak<Process
         let Some(process) = process.upgrade() else { return };
         process.reloading();
         asked.answer(reload::reload(&cx, &options).await);
-        process.reloaded();
+        process.reloaded(&cx);
     }
 }
 

@@ -3,6 +3,7 @@ use std::{cell::Cell, fmt::Write, rc::Rc};
 use bytes::BytesMut;
 
 use super::*;
+use crate::proto::rtmp::{Identity, RUNNEL};
 use crate::{
     media::Kind,
     proto::{
