@@ -9,6 +9,8 @@ pub mod link;
 pub mod load;
 pub mod log;
 pub mod player;
+#[cfg(feature = "hls-keys")]
+pub mod random;
 mod reactor;
 #[cfg(feature = "_http")]
 pub mod read;
