@@ -4,7 +4,9 @@
 
 mod common;
 
+use common::client::Peer;
 use common::http::{Http, get};
+use common::media::demo;
 use common::{SOON, Server, TempDir, eventually, free_port, start, tool};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -71,6 +73,15 @@ fn two_hundred_viewers_of_a_segment_are_one_request() {
     assert_eq!(live.ask("/live/demo.ts", "").status, 200);
     assert!(live.chunk().is_some_and(|chunk| chunk.first() == Some(&0x47)));
     assert_eq!(get(cache, "/streams.json", "").0.status, 200);
+    // Nor is a live stream whose name looks like a number of a segment.
+    let mut publisher = Peer::publish(&server, "cam-1");
+    demo().iter().for_each(|packet| publisher.send(packet));
+    let mut live = Http::connect(cache);
+    let head = live.ask("/live/cam-1.ts", "");
+    assert_eq!((head.status, head.get("X-Cache")), (200, None));
+    assert!(live.chunk().is_some_and(|chunk| chunk.first() == Some(&0x47)));
+    let (head, _) = get(cache, "/live/demo.m3u8", "");
+    assert!(head.get("X-Cache").is_some());
 }
 
 /// Fetches the playlist and what is new in it, as a player does.

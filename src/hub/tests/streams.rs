@@ -146,6 +146,7 @@ fn another_form_of_a_stream_lives_beside_it() {
     let form = key("s").derived("ts");
     let mut publisher = hub.publish(&form, every_packet(), 1, false).unwrap();
     assert!(hub.find(&key("s")).is_none());
+    assert!(hub.sources().is_empty(), "nobody lists it");
     // Not checked: no FLV tag begins so.
     let packet = |key| Packet {
         payload: Bytes::from_static(&[0x47, 1]),

@@ -247,10 +247,10 @@ impl Live {
     }
 }
 
-/// What makes names different from those of all runs before: the time, and a number for boards
-/// whose clock starts again with each run.
+/// What makes names different from those of all runs before, twelve digits: the time, and a number
+/// for boards whose clock starts again with each run.
 fn epoch(unix: u64) -> String {
-    format!("{:x}{:04x}", unix / 1000, fastrand::u16(..))
+    format!("{:08x}{:04x}", unix / 1000, fastrand::u16(..))
 }
 
 #[cfg(test)]
