@@ -1,4 +1,4 @@
-//! HE-AAC as an encoder of others makes it (libfdk_aac; `audio/`), on its way into HLS.
+//! HE-AAC as an encoder of others makes it (libfdk_aac; `data/`), on its way into HLS.
 #![cfg(feature = "hls")]
 
 mod common;
@@ -26,7 +26,7 @@ fn he_aac_plays_in_hls_and_over_http() {
                 hls {{ enabled on; hls_storage ram; hls_fragment 0.5; hls_window 60; }}
             }}"
         ));
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audio").join(name);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
         media::publish(&ffmpeg, &file, &server.url("livestream"));
         let line = server.line("audio sh");
         assert!(line.contains(&format!(" {profile},")) || line.contains(profile), "{line}");

@@ -109,6 +109,7 @@ fn a_stream_is_played_from_memory() {
     let file = dir.join("all.ts");
     fs::write(&file, all).unwrap();
     flawless(&ffmpeg, &file);
+    media::check_ts(&file, &[0x100, 0x101]);
     let want = counts(&Contents::of(&ffmpeg, &sample));
     assert_eq!(counts(&Contents::of(&ffmpeg, &file)), want);
     // What is not there, and what was there.

@@ -337,7 +337,8 @@ fn players_stay_when_another_publisher_takes_over() {
 
 #[test]
 fn rules_hold_for_the_client_behind_a_proxy() {
-    let security = "security { enabled on; allow play all; deny play 203.0.113.7; }";
+    let security =
+        "security { enabled on; allow publish all; allow play all; deny play 203.0.113.7; }";
     let (server, http) = server(&format!("{REMUX} {security}"));
     let _publisher = publisher(&server, "s");
     for (lines, want) in [
