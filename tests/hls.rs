@@ -241,10 +241,11 @@ fn breaks(text: &str) -> Vec<usize> {
     let mut numbers = Vec::new();
     for line in text.lines() {
         broken |= line == "#EXT-X-DISCONTINUITY";
-        if let Some((_, number)) = line.strip_suffix(".ts").and_then(|name| name.rsplit_once('-')) {
-            if std::mem::take(&mut broken) {
-                numbers.push(number.parse().unwrap());
-            }
+        let name = line.strip_suffix(".ts").and_then(|name| name.rsplit_once('-'));
+        if let Some((_, number)) = name
+            && std::mem::take(&mut broken)
+        {
+            numbers.push(number.parse().unwrap());
         }
     }
     numbers
