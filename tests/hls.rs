@@ -3,10 +3,11 @@
 
 mod common;
 
-use common::client::Peer;
+use common::client::{Got, Peer};
 use common::media::{self, AAC, Contents, H264, PICTURE, TONE, flv_packets};
 use common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, run, tool};
 use runnel::format::m3u8::Playlist;
+use runnel::media::{Kind, Packet};
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
@@ -350,5 +351,39 @@ fn encrypted_segments_are_played() {
         flawless(&ffmpeg, &file);
         let counts = counts(&Contents::of(&ffmpeg, &file));
         assert!(counts.iter().all(|&count| count > 180), "{storage} {counts:?}");
+    }
+}
+
+#[test]
+fn sound_alone_is_cut_at_aof_ratio() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let sample = media::make(&ffmpeg, "hls-long-sound.flv", &format!("{TONE} -t 65 {AAC}"));
+    let (server, http) = server("hls_vcodec vn; hls_window 100; hls_storage ram;");
+    media::publish(&ffmpeg, &sample, &server.url("livestream"));
+    let list = segments(http, 3);
+    for segment in list.segments.iter().take(3) {
+        assert!((20_000..20_100).contains(&segment.millis), "{list:?}");
+        let file = server.dir.join("one.ts");
+        fs::write(&file, get(http, &format!("/live/{}", segment.uri), "").2).unwrap();
+        flawless(&ffmpeg, &file);
+        let Some(tsinfo) = tool("tsinfo") else { continue };
+        let said = run(&tsinfo, [file.to_str().unwrap()]);
+        assert!(said.contains("PCR PID 0101 "), "{said}");
+        assert!(said.contains("PID 0101 ( 257) -> Stream type 0f"), "{said}");
+        assert_eq!(said.matches("-> Stream type").count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn what_hls_cannot_hold_ends_the_publisher_or_not() {
+    for (policy, stays) in [("disconnect", false), ("ignore", true), ("continue", true)] {
+        let (server, _) = server(&format!("hls_storage ram; hls_on_error {policy};"));
+        let mut publisher = Peer::publish(&server, "livestream");
+        // VP6.
+        let packet = |dts| Packet::new(Kind::Video, dts, vec![0x14, 0, 1, 2, 3].into());
+        (0..20).for_each(|i| publisher.send(&packet(i * 40)));
+        server.line("hls: ");
+        let got = publisher.next(Duration::from_millis(700));
+        assert_eq!(matches!(got, Got::Silence), stays, "{policy}: {got:?}");
     }
 }
