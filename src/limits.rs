@@ -244,10 +244,16 @@ pub const HLS_RAM: usize = MEDIA_POOL / 4;
 pub const HLS_RAM_STREAM: usize = if 2 * RING_BYTES < HLS_RAM { 2 * RING_BYTES } else { HLS_RAM };
 /// Bytes of one HLS segment in memory. It is closed before it has more, key frame or not.
 pub const HLS_SEGMENT: usize = RING_BYTES / 2;
+/// Bytes of one HLS segment in a file, which memory does not bound. It is closed before it has
+/// more: timestamps that stand still would make it grow for ever.
+pub const HLS_FILE: usize = 1 << 30;
 /// Bytes of an HLS segment that are gathered for one write, when it is not kept in memory.
 pub const HLS_PIECE: usize = 64 * 1024;
 /// Segments in an HLS playlist, about 300 bytes each beside their media. The oldest one leaves.
 pub const HLS_SEGMENTS: usize = 1024;
+/// A player that asks for the playlist of a stream whose first segment is not finished waits so
+/// long, one connection each; then it is told to come again (503). Players give up after 8 s.
+pub const HLS_WAIT: Duration = Duration::from_secs(7);
 /// Segments of a stream that is not published any more leave the memory after this time and twice
 /// hls_window; its numbers stay until [`MAX_STREAMS`] others are there.
 pub const HLS_IDLE: Duration = Duration::from_secs(30);

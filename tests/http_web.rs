@@ -7,6 +7,7 @@ mod common;
 use common::client::Peer;
 use common::http::{REMUX, get, server};
 use common::media::demo;
+use common::{run, tool};
 use std::fs;
 
 #[test]
@@ -29,6 +30,17 @@ fn the_page_and_what_it_needs_are_served() {
     fs::create_dir_all(server.dir.join("www")).unwrap();
     fs::write(server.dir.join("www/index.html"), "mine").unwrap();
     assert_eq!(get(http, "/", "").1 == b"mine", cfg!(feature = "static-files"));
+}
+
+#[test]
+fn curl_is_told_who_serves() {
+    let Some(curl) = tool("curl") else { return };
+    let (_server, http) = server(REMUX);
+    let head = run(&curl, ["-sI", &format!("http://127.0.0.1:{http}/")]);
+    let mut lines = head.lines().map(str::trim_end);
+    assert_eq!(lines.next(), Some("HTTP/1.1 200 OK"));
+    let name = lines.find_map(|line| line.strip_prefix("Server: ")).unwrap();
+    assert_eq!(name, concat!("runnel/", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]

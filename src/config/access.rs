@@ -113,6 +113,16 @@ impl Peers {
     }
 }
 
+impl fmt::Display for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Net(ip, bits) if *bits == if ip.is_ipv4() { 32 } else { 128 } => ip.fmt(f),
+            Self::Net(ip, bits) => write!(f, "{ip}/{bits}"),
+        }
+    }
+}
+
 /// What the rules say about a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

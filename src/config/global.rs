@@ -1,6 +1,7 @@
 //! Directives outside the vhosts.
 
 use super::{
+    access::Peers,
     section::section,
     value::{Endpoint, Millis, Seconds, Size, choice},
     vhost::Vhost,
@@ -180,6 +181,9 @@ section! {
         dir: String = "./objs/nginx/html".into();
         /// Whether pages of other sites may use it (CORS).
         crossdomain: bool = true;
+        /// Addresses and networks (`10.0.0.0/8`) of proxies that are believed when they say, as
+        /// X-Forwarded-For or X-Real-IP, who their client is; all for any. This machine always is.
+        trusted_proxies: Vec<Peers> = Vec::new() => "10.0.0.0/8 fd00::1";
     }
 }
 

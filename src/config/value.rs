@@ -2,6 +2,7 @@
 
 use super::{
     Error,
+    access::Peers,
     section::{Field, Reader, Section, Value, fill, wrong},
     tree::Directive,
 };
@@ -364,6 +365,28 @@ impl Value for Vec<String> {
 
     fn text(&self) -> String {
         self.join(" ")
+    }
+}
+
+impl Value for Vec<Peers> {
+    fn kind(&self) -> String {
+        "ip[/bits] ...".into()
+    }
+
+    fn set(&mut self, d: &Directive, _field: &Field, _reader: &mut Reader) -> Result<(), Error> {
+        if d.block {
+            return Err(wrong(d, "takes addresses, not a block"));
+        }
+        self.clear();
+        for word in &d.args {
+            let peers = Peers::parse(word);
+            self.push(peers.ok_or_else(|| wrong(d, format!("`{word}` is not all or ip[/bits]")))?);
+        }
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        self.iter().map(Peers::to_string).collect::<Vec<_>>().join(" ")
     }
 }
 

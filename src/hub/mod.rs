@@ -162,9 +162,10 @@ impl Hub {
         self.inner.sources.borrow().get(key).cloned()
     }
 
-    /// All streams that are published or played, other forms of them included.
+    /// All streams that are published or played. Other forms of them do not count.
     pub fn sources(&self) -> Vec<Rc<Source>> {
-        self.inner.sources.borrow().values().cloned().collect()
+        let sources = self.inner.sources.borrow();
+        sources.values().filter(|source| !source.key().is_derived()).cloned().collect()
     }
 
     /// The streams that are published or played, by name: what operators know as streams.
@@ -178,7 +179,8 @@ impl Hub {
     /// Ends all streams: their receivers finish what they write. For the end of the process, when
     /// not every publisher is a connection that could be told.
     pub fn end(&self) {
-        self.sources().iter().for_each(|source| source.end());
+        let all: Vec<_> = self.inner.sources.borrow().values().cloned().collect();
+        all.iter().for_each(|source| source.end());
     }
 
     /// The merge interval of [`Merge::Auto`] streams from now on, in milliseconds.

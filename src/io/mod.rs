@@ -20,6 +20,8 @@ pub mod pidfile;
 pub mod player;
 pub mod proc;
 pub mod proxied;
+#[cfg(feature = "hls-keys")]
+pub mod random;
 mod reactor;
 pub mod read;
 pub mod requests;

@@ -145,6 +145,8 @@ pub const FEATURES: &[&str] = &[
     "demo",
     #[cfg(feature = "hls")]
     "hls",
+    #[cfg(feature = "hls-keys")]
+    "hls-keys",
     #[cfg(feature = "dvr")]
     "dvr",
     #[cfg(feature = "hds")]

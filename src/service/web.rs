@@ -57,7 +57,7 @@ fn answer(ask: &Ask) -> Answer {
 fn streams(cx: &Context) -> String {
     let config = cx.config();
     let mut sources: Vec<Rc<Source>> = cx.hub.sources();
-    sources.retain(|source| source.publisher().is_some() && !source.key().is_derived());
+    sources.retain(|source| source.publisher().is_some());
     sources.sort_by_key(|source| source.key().to_string());
     let port = config.listen.first().map_or(1935, |endpoint| endpoint.port);
     let all: Vec<String> = sources

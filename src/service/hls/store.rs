@@ -95,6 +95,8 @@ pub(super) trait Files {
     fn replace(&mut self, path: &str, bytes: Bytes) -> Result<(), String>;
     /// Deletes a finished file.
     fn remove(&mut self, path: &str);
+    /// What went wrong since the last call of any of them.
+    fn failed(&mut self) -> Result<(), String>;
 }
 
 /// On the disk, by its thread.
@@ -110,18 +112,6 @@ pub(super) struct OnDisk {
 impl OnDisk {
     pub(super) const fn new(disk: Disk) -> Self {
         Self { disk, open: None, kept: None, replaced: None }
-    }
-
-    /// What went wrong since the last call.
-    fn failed(&mut self) -> Result<(), String> {
-        if let Some(Ok(kept)) = self.kept.as_mut().and_then(Reply::take) {
-            kept?;
-        }
-        if let Some(Ok(replaced)) = self.replaced.as_mut().and_then(Reply::take) {
-            replaced.map_err(|e| e.to_string())?;
-        }
-        let file = self.open.as_ref().and_then(File::failed);
-        file.map_or(Ok(()), |e| Err(e.to_owned()))
     }
 }
 
@@ -162,5 +152,16 @@ impl Files for OnDisk {
 
     fn remove(&mut self, path: &str) {
         self.disk.remove(path);
+    }
+
+    fn failed(&mut self) -> Result<(), String> {
+        if let Some(Ok(kept)) = self.kept.as_mut().and_then(Reply::take) {
+            kept?;
+        }
+        if let Some(Ok(replaced)) = self.replaced.as_mut().and_then(Reply::take) {
+            replaced.map_err(|e| e.to_string())?;
+        }
+        let file = self.open.as_ref().and_then(File::failed);
+        file.map_or(Ok(()), |e| Err(e.to_owned()))
     }
 }

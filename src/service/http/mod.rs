@@ -1,6 +1,7 @@
 //! The HTTP server that services answer on.
 
 mod answer;
+mod client;
 mod router;
 
 pub use answer::{Answer, Ask, Connection, Outcome, Parts, Reply};
@@ -75,7 +76,7 @@ pub async fn serve(
     loop {
         let outcome;
         (link, outcome) = match next_request(&mut link).await {
-            Ok(request) => answer(link, &cx, request, &router(&cx)).await,
+            Ok(request) => answer(link, &cx, peer, request, &router(&cx)).await,
             Err(end) => (link, Outcome::End(end)),
         };
         match outcome {
@@ -110,20 +111,21 @@ async fn next_request(link: &mut Connection) -> Result<Request, End<Error>> {
 async fn answer(
     mut link: Connection,
     cx: &Rc<Context>,
+    peer: IpAddr,
     request: Request,
     router: &Router,
 ) -> (Connection, Outcome) {
-    log::info!("HTTP {} {}", request.method.name(), request.path);
+    let client = client::address(peer, &request, &cx.config().http_server.trusted_proxies);
+    link.session().set_peer(client);
+    match client == peer {
+        true => log::info!("HTTP {} {}", request.method.name(), request.path),
+        false => log::info!("HTTP {} {}, ip={client}", request.method.name(), request.path),
+    }
     expect(&link, SEND_TIMEOUT, "no answer was found");
     let (method, crossdomain) = (request.method, router.crossdomain);
     let has_body = request.length != Some(0);
-    let mut ask = Ask {
-        cx: cx.clone(),
-        request: Rc::new(request),
-        peer: link.session().peer(),
-        mount: 0,
-        crossdomain,
-    };
+    let mut ask =
+        Ask { cx: cx.clone(), request: Rc::new(request), peer: client, mount: 0, crossdomain };
     let mut answer = Answer::Next;
     if method == Method::Options {
         answer = options(crossdomain).into();
