@@ -194,5 +194,8 @@ async fn stop(cx: &Rc<Context>) {
     if !written || !cx.disk.finish(limits::DISK_TIMEOUT) {
         log::warn!("the disk is too slow, {} bytes are not written", cx.disk.queued());
     }
+    for finish in SERVICES.iter().filter_map(|service| (service.finish)(cx)) {
+        finish.await;
+    }
     log::info!("server stops, {} connections were cut", cx.sessions.len());
 }

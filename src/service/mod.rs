@@ -11,6 +11,8 @@ pub mod dvr;
 pub mod hds;
 #[cfg(feature = "hls")]
 pub mod hls;
+#[cfg(feature = "hooks")]
+pub mod hooks;
 #[cfg(feature = "_http")]
 pub mod http;
 pub mod ingress;
@@ -57,6 +59,8 @@ pub struct Service {
     pub start: fn(&Rc<Context>),
     /// What it does when the process ends, after all connections and before the disk is waited for.
     pub stop: fn(),
+    /// What it has to send yet after that, if anything. Takes a time that is bounded by itself.
+    pub finish: fn(&Rc<Context>) -> Option<Task<()>>,
     /// Where it listens, beside others.
     pub port: Option<Port>,
     /// The HTTP paths that it answers on the port of `http_server`.
@@ -98,6 +102,7 @@ impl Service {
             reload: |_, _| {},
             start: |_| {},
             stop: || {},
+            finish: |_| None,
             port: None,
             routes: |_, _| {},
         }
@@ -122,6 +127,8 @@ pub static SERVICES: &[Service] = &[
     static_files::SERVICE,
     #[cfg(feature = "web")]
     web::SERVICE,
+    #[cfg(feature = "hooks")]
+    hooks::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -151,4 +158,6 @@ pub const FEATURES: &[&str] = &[
     "static-files",
     #[cfg(feature = "web")]
     "web",
+    #[cfg(feature = "hooks")]
+    "hooks",
 ];

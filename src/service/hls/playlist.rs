@@ -66,6 +66,11 @@ impl Window {
         Some(entry)
     }
 
+    /// The newest one.
+    pub(super) fn newest(&self) -> Option<&Entry> {
+        self.entries.back()
+    }
+
     /// Calls `forget` with the name in memory of each, which it does not have there any more.
     pub(super) fn names_in_ram(&mut self, mut forget: impl FnMut(&str)) {
         for entry in &mut self.entries {
@@ -171,6 +176,11 @@ impl Names {
     /// The file of the playlist.
     pub(super) fn playlist_file(&self) -> String {
         format!("{}/{}", self.directory, self.playlist)
+    }
+
+    /// The playlist below the directory.
+    pub(super) fn playlist_uri(&self) -> &str {
+        &self.playlist
     }
 
     /// The playlist in memory.
