@@ -59,7 +59,7 @@ struct Hooks {
 #[derive(Debug)]
 struct Entry {
     client: Rc<Client>,
-    /// By hooks, which were on.
+    /// Somebody was asked.
     asked: bool,
 }
 
@@ -77,7 +77,7 @@ fn ask(cx: &Rc<Context>, client: &Rc<Client>, step: Step) -> Option<Task<Result<
         // Whoever names another vhost behind connect is asked for that one, too.
         if step == Step::Connect || connects(&client) && !hooks.knows(&client) {
             hooks.question(&cx, &vhost, &client, Action::Connect).await?;
-            hooks.enter(&client, true);
+            hooks.enter(&client, !vhost.http_hooks.on_connect.is_empty());
         }
         let action = match step {
             Step::Connect => return Ok(()),

@@ -6,6 +6,7 @@ use crate::hub::session::Kick;
 use crate::io::run;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, channel};
 
 /// A server on a thread: what it is asked goes into the channel, `answer` says what it says.
@@ -57,7 +58,12 @@ fn with<T: 'static, F: Future<Output = T> + 'static>(
 ) -> T {
     let text = format!("listen 1; {more} vhost v {{ http_hooks {{ enabled on; {hooks} }} }}");
     let config = config::load(text.as_bytes()).unwrap().config;
-    run::run(|spawner| test(Context::new(config, false, spawner))).unwrap()
+    // A test that fails must not unwind through the executor.
+    let test = |cx| smol::future::FutureExt::catch_unwind(AssertUnwindSafe(test(cx)));
+    match run::run(|spawner| test(Context::new(config, false, spawner))).unwrap() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }
 
 fn client(cx: &Context, vhost: &str, kind: ClientKind) -> Rc<Client> {
