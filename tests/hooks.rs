@@ -193,8 +193,8 @@ fn the_sample_calls_two_urls_in_their_order() {
         ("on_dvr", "dvrs"),
         ("on_hls", "hls"),
     ] {
+        eventually("both urls", SOON, || all(&receiver, name).len() % 2 == 0);
         let lines = all(&receiver, name);
-        assert_eq!(lines.len() % 2, 0, "{lines:?}");
         assert!(lines[0].starts_with(&format!("POST /api/v1/{path}|")), "{lines:?}");
         assert_eq!(lines[0], lines[1]);
     }
@@ -265,13 +265,15 @@ fn a_bad_answer_refuses_in_time_and_costs_no_memory() {
         assert_eq!(is_let_in(at(&server, path, publish("s"))), yes, "{path}");
         assert!(start.elapsed() < Duration::from_secs(3), "{path}: {:?}", start.elapsed());
         if !yes {
-            let text = format!("{path}/, request");
-            let text = if path == "down" { "on_connect failed".into() } else { text };
-            let found = server.log.all().into_iter().any(|line| {
-                let of_path = line.contains(&format!("/{path}, request=")) || line.contains(&text);
-                of_path && line.ends_with(&format!("ret={code}"))
+            // The address of the one that is down is not that of the receiver.
+            let address =
+                if path == "down" { "/, request=" } else { &format!("/{path}, request=") };
+            eventually(&format!("{path}: ret={code}"), SOON, || {
+                let found = |line: &String| {
+                    line.contains(address) && line.ends_with(&format!("ret={code}"))
+                };
+                server.log.all().iter().any(found)
             });
-            assert!(found, "{path}: ret={code}");
         }
     }
     let more = server.resident().saturating_sub(before);
@@ -472,7 +474,7 @@ fn each_segment_of_a_live_stream_is_fetched() {
     let want: Vec<_> = segments.map(|it| format!("GET /one/live/cam/{it}?a=1")).collect();
     eventually("the last one", SOON, || gets("GET /one").len() >= want.len());
     assert_eq!(gets("GET /one")[..want.len()], want);
-    assert_eq!(gets("GET /endless").len(), gets("GET /one").len());
+    eventually("both", SOON, || gets("GET /endless").len() == gets("GET /one").len());
     assert_eq!(server.count("on_hls_notify failed"), 0, "what is read is bounded");
 }
 
@@ -487,18 +489,18 @@ fn a_recording_is_told_with_the_parameters_of_its_own_publisher() {
     ));
     let record = |param: &str| {
         let mut peer = Peer::publish(&server, &format!("cam?n={param}"));
-        peer.send_bytes(Kind::Video, 0, &[0x17, 0, 0, 0, 0, 1]);
-        for dts in 0..100 {
-            peer.send_bytes(Kind::Video, dts * 40, &[0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65]);
-        }
+        let before = server.count("dvr: record");
+        let mut dts = 0;
+        eventually("it is recorded", SOON, || {
+            dts += 40;
+            peer.send_bytes(Kind::Audio, dts, &[0xaf, 1, 7]);
+            server.count("dvr: record") > before
+        });
         peer
     };
     let _first = record("1");
-    server.line("dvr: record");
     // It takes the stream over before the file of the first is finished.
-    let second = record("2");
-    server.line_number("dvr: record", 2);
-    drop(second);
+    drop(record("2"));
     eventually("both are told", SOON, || receiver.asked().len() == 4);
     let of = |name: &str| -> Vec<String> {
         let asked = receiver.asked().into_iter().filter(|line| field(line, "action") == name);
@@ -534,7 +536,9 @@ fn players_over_http_are_asked_for_and_told() {
         [field(&asked[2], "stream"), field(&asked[2], "param"), field(&asked[2], "pageUrl")],
         ["s", "?token=7", "http://page/"]
     );
-    let url = format!("http://127.0.0.1:{http}/live/s.flv");
+    let mut other = at(&server, "no", publish("t"));
+    other.started();
+    let url = format!("http://127.0.0.1:{http}/live/t.flv");
     let mut refused = spawn(
         &curl,
         ["-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}\n", "-H", "Host: no", &url],

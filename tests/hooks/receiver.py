@@ -35,7 +35,9 @@ class Receiver(BaseHTTPRequestHandler):
         body = self.rfile.read(length).decode()
         kind = self.headers.get("Content-Type", "")
         agent = self.headers.get("User-Agent", "")
-        print(f"{self.command} {self.path}|{kind}|{agent}|{body}", flush=True)
+        # As one: there are several threads.
+        sys.stdout.write(f"{self.command} {self.path}|{kind}|{agent}|{body}\n")
+        sys.stdout.flush()
         path = self.path.split("?")[0].split("/")[1]
         if path == "no":
             self.answer(b"1")
@@ -46,7 +48,7 @@ class Receiver(BaseHTTPRequestHandler):
         elif path == "publishing":
             self.answer(b"1" if '"on_publish"' in body else b"0")
         elif path.isdigit():
-            self.answer(b"0", int(path))
+            self.answer(b"" if path == "204" else b"0", int(path))
         elif path == "redirect":
             self.answer(b"0", 302, [("Location", "/ok")])
         elif path == "garbage":

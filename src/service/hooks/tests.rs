@@ -296,9 +296,9 @@ fn a_reload_counts_for_the_next_question_and_for_clients_that_are_there() {
         cx.set_config(config::load(text.as_bytes()).unwrap().config);
         tell(&cx, &Event::Stopped(&player));
         finish(cx.part::<Hooks>()).await;
-        asked(&cx, &player, Step::Play).await.unwrap();
-        // The vhost is gone: those that were let in leave it.
         let now = client(&cx, "v", ClientKind::Play);
+        asked(&cx, &now, Step::Play).await.unwrap();
+        // The vhost is gone: those that were let in leave it.
         cx.set_config(config::load(b"listen 1; vhost x { }").unwrap().config);
         (SERVICE.reload)(&cx, &cx.config());
         tell(&cx, &Event::Stopped(&now));
