@@ -165,6 +165,7 @@ fn the_events_of_a_publisher_and_a_player_come_in_the_order_of_srs() {
     assert!(bytes(7, "send_bytes") < 10_000 && bytes(7, "recv_bytes") > 10_000, "the publisher");
 }
 
+#[cfg(all(feature = "hls", feature = "dvr"))]
 #[test]
 fn the_sample_calls_two_urls_in_their_order() {
     let Some(ffmpeg) = tool("ffmpeg") else { return };

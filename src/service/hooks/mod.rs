@@ -74,21 +74,22 @@ fn ask(cx: &Rc<Context>, client: &Rc<Client>, step: Step) -> Option<Task<Result<
     };
     let (cx, client) = (cx.clone(), client.clone());
     Some(Box::pin(async move {
+        let mut arrival = Arrival { hooks: &hooks, cx: &cx, client: &client, stays: false };
         // Whoever names another vhost behind connect is asked for that one, too.
         if step == Step::Connect || connects(&client) && !hooks.knows(&client) {
             hooks.question(&cx, &vhost, &client, Action::Connect).await?;
             hooks.enter(&client, !vhost.http_hooks.on_connect.is_empty());
         }
         let action = match step {
-            Step::Connect => return Ok(()),
-            Step::Publish => Action::Publish,
-            Step::Play => Action::Play,
+            Step::Connect => None,
+            Step::Publish => Some(Action::Publish),
+            Step::Play => Some(Action::Play),
         };
-        let answer = hooks.question(&cx, &vhost, &client, action).await;
-        if answer.is_err() && is_input(&client) {
-            hooks.close(&cx, &client, 0, 0);
+        if let Some(action) = action {
+            hooks.question(&cx, &vhost, &client, action).await?;
         }
-        answer
+        arrival.stays = true;
+        Ok(())
     }))
 }
 
@@ -329,6 +330,26 @@ async fn finish(hooks: Rc<Hooks>) {
             let left: usize = hooks.desks.borrow().values().map(|desk| desk.len()).sum();
             log::warn!("hooks: {left} events are not told");
             return;
+        }
+    }
+}
+
+/// A client that is being asked for.
+struct Arrival<'a> {
+    hooks: &'a Rc<Hooks>,
+    cx: &'a Rc<Context>,
+    client: &'a Rc<Client>,
+    stays: bool,
+}
+
+impl Drop for Arrival<'_> {
+    /// Of a connection that did nothing before, and of an input, nobody hears that it is over.
+    fn drop(&mut self) {
+        let session = self.cx.sessions.find(self.client.id);
+        let known = session.as_ref().is_some_and(|session| session.client().is_some());
+        if !self.stays && (!known || is_input(self.client)) {
+            let (received, sent) = session.map_or((0, 0), |session| session.traffic());
+            self.hooks.close(self.cx, self.client, received, sent);
         }
     }
 }

@@ -181,12 +181,15 @@ fn an_input_has_a_connection_as_long_as_it_publishes() {
         tell(&cx, &Event::Unpublished(&input));
         finish(cx.part::<Hooks>()).await;
         assert_eq!(actions(&there), names);
-        let key = StreamKey::new("v", "live", "refused");
-        let refused = Rc::new(Client { key, ..(*input).clone() });
-        assert_eq!(asked(&cx, &refused, Step::Publish).await, Err(3008));
-        finish(cx.part::<Hooks>()).await;
-        assert_eq!(actions(&there), ["on_connect", "on_publish", "on_close"]);
-        assert!(cx.part::<Hooks>().connections.borrow().is_empty());
+        // And so has one that named no vhost of ours at connect.
+        for kind in [ClientKind::Input("rtsp"), ClientKind::FmlePublish] {
+            let key = StreamKey::new("v", "live", "refused");
+            let refused = Rc::new(Client { key, kind, ..(*input).clone() });
+            assert_eq!(asked(&cx, &refused, Step::Publish).await, Err(3008));
+            finish(cx.part::<Hooks>()).await;
+            assert_eq!(actions(&there), ["on_connect", "on_publish", "on_close"]);
+            assert!(cx.part::<Hooks>().connections.borrow().is_empty());
+        }
     });
 }
 
