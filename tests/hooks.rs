@@ -612,3 +612,56 @@ fn the_receiver_of_the_documentation_works() {
     receiver.out.wait("on_unpublish", 1, SOON).expect("it is told");
     assert_eq!(receiver.out.all().iter().filter(|line| line.contains("on_publish")).count(), 2);
 }
+
+#[test]
+fn a_vhost_that_is_named_behind_connect_is_asked_for() {
+    let Some(receiver) = Receiver::start() else { return };
+    let (ok, no) = (receiver.hooks(CLIENT, "ok", ""), receiver.hooks(CLIENT, "publishing", ""));
+    let shut = receiver.hooks(&["on_connect"], "no", "");
+    let server =
+        Server::with(&format!("vhost a {{ {ok} }} vhost b {{ {no} }} vhost shut {{ {shut} }}"));
+    assert!(!is_let_in(at(&server, "a", publish("s?vhost=shut"))));
+    let asked = receiver.expect(&["on_connect", "on_connect", "on_close"]);
+    let vhosts: Vec<_> = asked.iter().map(|line| field(line, "vhost")).collect();
+    assert_eq!(vhosts, ["a", "shut", "a"]);
+    // Each vhost that let it in hears that it is gone, also when there was none at connect.
+    assert!(!is_let_in(at(&server, "a", publish("s?vhost=b"))));
+    eventually("both hear of it", SOON, || receiver.asked().len() == 8);
+    assert!(!is_let_in(at(&server, "nowhere", publish("s?vhost=b"))));
+    eventually("it hears of it", SOON, || receiver.asked().len() == 11);
+    let rest = receiver.asked().split_off(3);
+    let told: Vec<_> = rest
+        .iter()
+        .map(|line| format!("{} {}", field(line, "action"), field(line, "vhost")))
+        .collect();
+    assert_eq!(told[..3], ["on_connect a", "on_connect b", "on_publish b"]);
+    let mut closed = told[3..5].to_vec();
+    closed.sort();
+    assert_eq!(closed, ["on_close a", "on_close b"]);
+    assert_eq!(told[5..], ["on_connect b", "on_publish b", "on_close b"]);
+}
+
+#[cfg(all(feature = "hls", feature = "dvr"))]
+#[test]
+fn what_ends_with_the_server_is_told() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let Some(receiver) = Receiver::start() else { return };
+    let names = ["on_unpublish", "on_close", "on_hls", "on_dvr"];
+    let hooks = receiver.hooks(&names, "ok", "");
+    let mut server = Server::with(&format!(
+        "vhost __defaultVhost__ {{ {hooks} \
+         hls {{ enabled on; hls_path ./hls; hls_fragment 1; hls_window 60; }} \
+         dvr {{ enabled on; dvr_path ./rec/[stream].[timestamp].flv; }} }}"
+    ));
+    let sample = media::sample(&ffmpeg);
+    let mut publisher = media::publish_live(&ffmpeg, &sample, &server.url("cam"));
+    eventually("two segments", SOON, || receiver.asked().len() >= 2);
+    std::thread::sleep(Duration::from_millis(500));
+    server.signal(Signal::TERM);
+    assert!(server.wait(SOON).is_some());
+    publisher.stop();
+    let list = fs::read_to_string(server.dir.join("hls/live/cam.m3u8")).unwrap();
+    let count = |name: &str| receiver.actions().iter().filter(|action| *action == name).count();
+    assert_eq!(count("on_hls"), list.matches("#EXTINF").count());
+    assert_eq!([count("on_dvr"), count("on_unpublish"), count("on_close")], [1, 1, 1]);
+}
