@@ -187,7 +187,6 @@ fn the_sample_calls_two_urls_in_their_order() {
     for name in names {
         eventually(name, SOON, || all(&receiver, name).len() >= 2);
     }
-    eventually("notified", SOON, || receiver.asked().iter().any(|line| line.starts_with("GET ")));
     for (name, path) in [
         ("on_connect", "clients"),
         ("on_publish", "streams"),
@@ -199,8 +198,9 @@ fn the_sample_calls_two_urls_in_their_order() {
         assert!(lines[0].starts_with(&format!("POST /api/v1/{path}|")), "{lines:?}");
         assert_eq!(lines[0], lines[1]);
     }
-    let get = receiver.asked().into_iter().find(|line| line.starts_with("GET ")).unwrap();
-    assert!(get.starts_with("GET /api/v1/hls/live/livestream/livestream-0.ts?a=b|"), "{get}");
+    // Segments that come at once are fetched at once.
+    let get = "GET /api/v1/hls/live/livestream/livestream-0.ts?a=b|";
+    eventually("notified", SOON, || receiver.asked().iter().any(|line| line.starts_with(get)));
 }
 
 #[test]
@@ -411,7 +411,7 @@ fn every_segment_and_every_recording_is_told() {
     let long = media::make(&ffmpeg, "long.flv", &args);
     media::publish(&ffmpeg, &long, &server.url("cam?a=1"));
     let list = || fs::read_to_string(server.dir.join("hls/live/cam.m3u8")).unwrap_or_default();
-    eventually("the list is there", SOON, || list().matches("#EXTINF").count() >= 12);
+    eventually("the list is there", SOON, || list().matches("#EXTINF").count() == 13);
     let list = list();
     let segments: Vec<_> = list.lines().filter(|line| line.ends_with(".ts")).collect();
     let of = |name: &str| -> Vec<String> {
@@ -474,7 +474,9 @@ fn each_segment_of_a_live_stream_is_fetched() {
     let segments = list.lines().filter(|line| line.ends_with(".ts"));
     let want: Vec<_> = segments.map(|it| format!("GET /one/live/cam/{it}?a=1")).collect();
     eventually("the last one", SOON, || gets("GET /one").len() >= want.len());
-    assert_eq!(gets("GET /one")[..want.len()], want);
+    let mut got = gets("GET /one");
+    got.sort();
+    assert_eq!(got, want);
     eventually("both", SOON, || gets("GET /endless").len() == gets("GET /one").len());
     assert_eq!(server.count("on_hls_notify failed"), 0, "what is read is bounded");
 }
