@@ -128,6 +128,25 @@ pub const FETCH_KEPT: usize = 8;
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// For how long such a connection is used again.
 pub const FETCH_IDLE: Duration = Duration::from_secs(30);
+/// HTTP requests of the hooks of one vhost at once, of [`FETCHES`]. The next one waits, within its
+/// time; so a server that is dead leaves some for those of other vhosts.
+pub const HOOK_REQUESTS_VHOST: usize = FETCHES / 4 * 3;
+/// Bytes of the body of a hook's reply. A longer one is no answer.
+pub const HOOK_REPLY: usize = 16 * 1024;
+/// Bytes of events that wait to be told to hooks, some 500 each. The newest one is not told; that
+/// is counted and logged.
+pub const HOOK_QUEUE: usize = 256 * 1024;
+/// The same for one vhost.
+pub const HOOK_QUEUE_VHOST: usize = HOOK_QUEUE / 4 * 3;
+/// Fetches of on_hls_notify at once, a descriptor each (three while a name is looked up) and
+/// [`FETCH_BYTES`] at most. One more is left out; that is counted and logged.
+pub const HOOK_NOTIFIES: usize = 8;
+/// The same for one vhost.
+pub const HOOK_NOTIFIES_VHOST: usize = HOOK_NOTIFIES / 4 * 3;
+/// For each of them, from its begin to the last byte that is read.
+pub const HOOK_NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// For what is queued to be told when the server stops. The rest is not told, and counted.
+pub const HOOK_FLUSH: Duration = Duration::from_secs(2);
 /// Streams in the list of the page at `/`, some 300 bytes each in an answer. The others are counted.
 pub const STREAMS_LISTED: usize = 200;
 /// Files that are sent over HTTP at once, one descriptor each. One more is refused (503).
@@ -332,7 +351,8 @@ pub const fn worst_case(clients: usize) -> usize {
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
     let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
     let files = FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
-    let services = HLS_RAM + DISK_RESERVE + files + FETCHES * FETCH_BYTES;
+    let services =
+        HLS_RAM + DISK_RESERVE + files + (FETCHES + HOOK_NOTIFIES) * FETCH_BYTES + HOOK_QUEUE;
     // A 32-bit machine has no more than it can address.
     clients
         .saturating_mul(CLIENT_BYTES)

@@ -261,6 +261,13 @@ fn check_vhost(directive: &Directive, vhost: &Vhost, reader: &mut Reader) -> Res
     if vhost.cluster.mode == Mode::Remote && vhost.cluster.origin.is_empty() {
         reader.warn(child(cluster, "mode"), "remote, but there is no origin");
     }
+    for hook in all(directive, "http_hooks").take(1).flat_map(|hooks| &hooks.children) {
+        let urls = hook.args.iter().filter(|_| hook.name.starts_with("on_"));
+        for url in urls.filter(|url| !url.starts_with("http://")) {
+            reader
+                .warn(hook, format!("`{url}` does not begin with http://, nothing else is spoken"));
+        }
+    }
     if vhost.forward.enabled && vhost.forward.destination.is_empty() {
         reader.warn(child(directive, "forward"), "enabled, but there is no destination");
     }

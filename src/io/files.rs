@@ -17,6 +17,12 @@ pub fn change_directory(path: &Path) -> io::Result<()> {
     std::env::set_current_dir(path)
 }
 
+/// What relative paths are relative to; empty when that directory is gone.
+pub fn current_directory() -> String {
+    let directory = std::env::current_dir();
+    directory.map_or_else(|_| String::new(), |path| path.display().to_string())
+}
+
 /// The bytes that are free, for this user, on the file system of `path`. For a path that does not
 /// exist it is that of the nearest directory above.
 pub fn free(path: &Path) -> io::Result<u64> {

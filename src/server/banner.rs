@@ -122,6 +122,13 @@ pub fn limits(config: &Config) -> String {
         ("http_head", limits::HTTP_HEAD, "bytes of the head of an HTTP request; more is refused"),
         ("http_headers", limits::HTTP_HEADERS, "lines of it"),
         ("http_body", limits::HTTP_BODY, "bytes of a request's body in memory; more is refused"),
+        ("fetches", limits::FETCHES, "HTTP requests of a service at once; the next one waits"),
+        (
+            "hook_queue",
+            limits::HOOK_QUEUE,
+            "bytes of events for hooks that wait; more are not told",
+        ),
+        ("hook_notifies", limits::HOOK_NOTIFIES, "fetches of on_hls_notify at once"),
         ("files_open", limits::FILES_OPEN, "files sent over HTTP at once; one more is refused"),
         ("file_pieces", limits::FILE_PIECES, "pieces of them in memory, 64 KB each"),
         ("conf_bytes", limits::CONF_BYTES, "bytes of a configuration file"),
@@ -149,6 +156,7 @@ pub fn limits(config: &Config) -> String {
         ("grace", limits::GRACE, "for connections to end when the server stops"),
         ("disk", limits::DISK_TIMEOUT, "for files to be finished then"),
         ("quick_disk", limits::QUICK_DISK_TIMEOUT, "the same when it stops at once (INT)"),
+        ("hook_flush", limits::HOOK_FLUSH, "for hooks to be told what waits then"),
     ];
     let mut text = version();
     text.push('\n');

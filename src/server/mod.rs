@@ -247,5 +247,8 @@ async fn stop(cx: &Rc<Context>, quick: bool) {
     if !written || !cx.disk.finish(disk) {
         log::warn!("the disk is too slow, {} bytes are not written", cx.disk.queued());
     }
+    for finish in SERVICES.iter().filter_map(|service| (service.finish)(cx)) {
+        finish.await;
+    }
     log::info!("server stops, {} connections were cut", cx.sessions.len());
 }

@@ -11,6 +11,8 @@ pub mod dvr;
 pub mod hds;
 #[cfg(feature = "hls")]
 pub mod hls;
+#[cfg(feature = "hooks")]
+pub mod hooks;
 #[cfg(feature = "_http")]
 pub mod http;
 pub mod ingress;
@@ -59,6 +61,8 @@ pub struct Service {
     pub start: fn(&Rc<Context>),
     /// What it does when the process ends, after all connections and before the disk is waited for.
     pub stop: fn(),
+    /// What it has to send yet after that, if anything. Takes a time that is bounded by itself.
+    pub finish: fn(&Rc<Context>) -> Option<Task<()>>,
     /// Where it listens, beside others.
     pub port: Option<Port>,
     /// The HTTP paths that it answers on the port of `http_server`.
@@ -100,6 +104,7 @@ impl Service {
             reload: |_, _| {},
             start: |_| {},
             stop: || {},
+            finish: |_| None,
             port: None,
             routes: |_, _| {},
         }
@@ -126,6 +131,8 @@ pub static SERVICES: &[Service] = &[
     web::SERVICE,
     #[cfg(feature = "watchdog")]
     watchdog::SERVICE,
+    #[cfg(feature = "hooks")]
+    hooks::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -161,4 +168,6 @@ pub const FEATURES: &[&str] = &[
     "service",
     #[cfg(feature = "watchdog")]
     "watchdog",
+    #[cfg(feature = "hooks")]
+    "hooks",
 ];

@@ -27,6 +27,7 @@ use crate::io::run::sleep;
 use crate::io::zone::Zone;
 use crate::limits::{HLS_RAM, HLS_RAM_STREAM, HLS_SEGMENT, HLS_WAIT, MAX_STREAMS, MESSAGE_MAX};
 use crate::proto::http::Method;
+use crate::service::admission::{self, Event, Segment};
 use crate::service::http::{Answer, Ask, Reply};
 use crate::service::{Router, Service};
 use playlist::Names;
@@ -36,7 +37,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 use store::{Files, OnDisk, Ram};
-use stream::Stream;
+use stream::{Kept, Stream};
 
 /// Cuts the streams of vhosts with `hls` on.
 pub const SERVICE: Service = Service {
@@ -148,13 +149,40 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
         let clock = Clock { unix: clock::unix, now: clock::now };
         let progress = cx.stages.enter(Stage::Hls);
         let zone = if cx.config().utc_time { Rc::default() } else { live.zone.clone() };
-        let cutter = Cutter::new(stream, clock, zone, Some(progress));
+        let mut cutter = Cutter::new(stream, clock, zone, Some(progress));
+        cutter.tell_to(teller(cx, key, config.hls_storage));
         Some(Box::new(cutter) as Box<dyn Sink>)
     })
 }
 
 fn on_disk(disk: &Disk) -> Box<dyn Files> {
     Box::new(OnDisk::new(disk.clone()))
+}
+
+/// Tells services of the segments of `key`, once those that are files are there.
+fn teller(cx: &Rc<Context>, key: &StreamKey, storage: HlsStorage) -> impl Fn(Kept) + use<> {
+    let (cx, key, by) = (cx.clone(), key.clone(), admission::publisher(cx, key));
+    move |kept| {
+        let (cx, key, by) = (cx.clone(), key.clone(), by.clone());
+        // Not now: who is told may look at the stream, which is in the midst of a packet.
+        cx.spawner.clone().spawn(async move {
+            if storage != HlsStorage::Ram {
+                // Behind what is to be written. Where there is no room even for that, at once.
+                let _ = cx.disk.ask(|| ()).await;
+            }
+            let segment = Segment {
+                key: &key,
+                by: by.as_ref(),
+                duration: f64::from(kept.millis) / 1000.0,
+                file: &kept.file,
+                uri: &kept.uri,
+                playlist: &kept.playlist,
+                playlist_uri: &kept.playlist_uri,
+                number: kept.number,
+            };
+            admission::tell(&cx, &Event::Segment(&segment));
+        });
+    }
 }
 
 /// The streams of this thread, those that were published before too.

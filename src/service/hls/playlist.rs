@@ -95,6 +95,11 @@ impl Window {
         self.entries.is_empty()
     }
 
+    /// The newest one.
+    pub(super) fn newest(&self) -> Option<&Entry> {
+        self.entries.back()
+    }
+
     /// Calls `forget` with the name in memory of each, which it does not have there any more.
     pub(super) fn names_in_ram(&mut self, mut forget: impl FnMut(&str)) {
         for entry in &mut self.entries {
@@ -225,6 +230,11 @@ impl Names {
     /// Where the playlist is when the directory is that of the HTTP server.
     pub(super) fn playlist_path(&self) -> String {
         format!("/{}", self.playlist)
+    }
+
+    /// The playlist below the directory.
+    pub(super) fn playlist_uri(&self) -> &str {
+        &self.playlist
     }
 
     /// The playlist in memory.

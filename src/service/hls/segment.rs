@@ -2,7 +2,8 @@
 
 use super::keys::Cipher;
 use super::playlist::{Key, vector};
-use super::stream::{Finished, Floor, Stream};
+
+use super::stream::{Finished, Floor, Kept, Stream};
 use crate::config::{Hls, HlsAcodec, HlsOnError, HlsVcodec};
 use crate::format::ts::{self, Audio, Defaults, Mux, Muxed, TICKS, Video, bound};
 use crate::hub::{Sink, SinkError};
@@ -83,6 +84,8 @@ pub(super) struct Cutter {
     mux: Mux,
     jitter: Option<Jitter>,
     progress: Option<Progress>,
+    /// Hears of each segment that is in the playlist.
+    told: Option<Box<dyn Fn(Kept)>>,
     open: Option<Open>,
     /// Of the open segment, what is not with the disk yet.
     buffer: Vec<u8>,
@@ -197,6 +200,7 @@ impl Cutter {
             zone,
             mux,
             progress,
+            told: None,
             open: None,
             buffer: Vec::new(),
             charged: 0,
@@ -210,6 +214,11 @@ impl Cutter {
             left_out: 0,
             finished: false,
         }
+    }
+
+    /// Has `told` hear of each segment that is in the playlist.
+    pub(super) fn tell_to(&mut self, told: impl Fn(Kept) + 'static) {
+        self.told = Some(Box::new(told));
     }
 
     #[cfg(test)]
@@ -460,6 +469,9 @@ impl Cutter {
         match stream.keep(finished) {
             Ok(uri) => {
                 log::debug!("hls: segment {number}, {uri}, {millis} ms");
+                if let (Some(told), Some(kept)) = (&self.told, stream.newest()) {
+                    told(kept);
+                }
                 Ok(())
             }
             Err(e) => {

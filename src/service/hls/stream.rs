@@ -48,6 +48,17 @@ pub(super) struct Finished {
     pub(super) key: Option<Rc<Key>>,
 }
 
+/// A segment that is in the playlist.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) number: u64,
+    pub(super) millis: u32,
+    pub(super) file: String,
+    pub(super) uri: String,
+    pub(super) playlist: String,
+    pub(super) playlist_uri: String,
+}
+
 /// A number of hls_ts_floor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Floor {
@@ -302,6 +313,19 @@ impl Stream {
         // After the playlist that does not have them any more.
         expired.into_iter().for_each(|old| self.forget(old));
         listed.map(|()| uri)
+    }
+
+    /// The newest segment in the playlist.
+    pub(super) fn newest(&self) -> Option<Kept> {
+        let Entry { seq, millis, uri, file, .. } = self.window.newest()?;
+        Some(Kept {
+            number: *seq,
+            millis: *millis,
+            file: file.clone(),
+            uri: uri.clone(),
+            playlist: self.names.playlist_file(),
+            playlist_uri: self.names.playlist_uri().to_owned(),
+        })
     }
 
     /// Writes what is to be written of a segment that is whole.
