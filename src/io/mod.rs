@@ -19,4 +19,6 @@ pub mod stage;
 pub mod storage;
 pub mod tcp;
 pub mod timer;
+#[cfg(feature = "reload")]
+pub mod watch;
 pub mod zone;

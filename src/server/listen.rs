@@ -19,8 +19,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for a socket to be closed by its task.
 const CLOSING: Duration = Duration::from_millis(5);
 /// Descriptors that the process has beside its sockets: 3 standard streams, 2 of our reactor, 4 of
-/// async-io's, 2 ends of the signal socket and one more for each of 4 signals, 1 to spare.
-const OWN_FILES: usize = 16;
+/// async-io's, 2 ends of the signal socket and one more for each of 4 signals, 1 to watch the
+/// configuration file, 1 to spare.
+const OWN_FILES: usize = 17;
 
 /// RTMP, which every image has.
 const RTMP: Port = Port {
@@ -71,13 +72,20 @@ fn wanted(config: &Config) -> impl Iterator<Item = (Port, Endpoint)> {
 
 /// The sockets that listen, each with a way to end it.
 #[derive(Debug, Default)]
-pub struct Listeners(RefCell<Vec<(&'static str, Endpoint, Once)>>);
+pub struct Listeners(RefCell<Vec<Open>>);
+
+#[derive(Debug)]
+struct Open {
+    port: Port,
+    endpoint: Endpoint,
+    close: Once,
+}
 
 impl Listeners {
     /// Serves `listener` until it is closed.
     pub fn open(&self, cx: &Rc<Context>, listener: Listener) {
         let (close, closed) = run::once();
-        self.0.borrow_mut().push((listener.port.name, listener.endpoint, close));
+        self.0.borrow_mut().push(Open { port: listener.port, endpoint: listener.endpoint, close });
         let context = cx.clone();
         let serve = async move {
             let (name, address) = (listener.port.name, listener.address);
@@ -91,18 +99,29 @@ impl Listeners {
     /// something cannot be bound, all stays as it is.
     pub async fn follow(&self, cx: &Rc<Context>, config: &Config) -> Result<(), StartError> {
         let wanted: Vec<_> = wanted(config).collect();
-        let is_open =
-            |name, endpoint| self.0.borrow().iter().any(|(n, e, _)| (*n, *e) == (name, endpoint));
-        let mut bound = Vec::new();
+        let is_open = |name, endpoint| {
+            self.0.borrow().iter().any(|open| (open.port.name, open.endpoint) == (name, endpoint))
+        };
+        let (mut bound, mut closed) = (Vec::new(), Vec::new());
         for (port, endpoint) in &wanted {
             if is_open(port.name, *endpoint) {
                 continue;
             }
             // The same port at other addresses is free only when the former socket is closed.
-            if self.close(|_, open| open.port == endpoint.port && !is_wanted(&wanted, open)) {
+            let gone =
+                self.close(|_, open| open.port == endpoint.port && !is_wanted(&wanted, open));
+            if !gone.is_empty() {
+                closed.extend(gone);
                 run::sleep(CLOSING).await;
             }
-            bound.push(bind_one(*port, *endpoint)?);
+            match bind_one(*port, *endpoint) {
+                Ok(listener) => bound.push(listener),
+                Err(e) => {
+                    drop(bound);
+                    self.open_again(cx, closed);
+                    return Err(e);
+                }
+            }
         }
         self.close(|name, open| !wanted.iter().any(|(p, e)| (p.name, e) == (name, open)));
         bound.into_iter().for_each(|listener| self.open(cx, listener));
@@ -114,15 +133,27 @@ impl Listeners {
         self.close(|_, _| true);
     }
 
-    /// Closes those that are `meant`. Whether there were any.
-    fn close(&self, meant: impl Fn(&str, &Endpoint) -> bool) -> bool {
+    /// Closes those that are `meant`, and says which they were.
+    fn close(&self, meant: impl Fn(&str, &Endpoint) -> bool) -> Vec<(Port, Endpoint)> {
         let mut all = self.0.borrow_mut();
         let (closed, open): (Vec<_>, Vec<_>) =
-            all.drain(..).partition(|(name, endpoint, _)| meant(name, endpoint));
+            all.drain(..).partition(|open| meant(open.port.name, &open.endpoint));
         *all = open;
-        let any = !closed.is_empty();
-        closed.into_iter().for_each(|(.., close)| close.set());
-        any
+        let closed = closed.into_iter().map(|open| {
+            open.close.set();
+            (open.port, open.endpoint)
+        });
+        closed.collect()
+    }
+
+    /// Opens what was closed for something that then failed.
+    fn open_again(&self, cx: &Rc<Context>, closed: Vec<(Port, Endpoint)>) {
+        for (port, endpoint) in closed {
+            match bind_one(port, endpoint) {
+                Ok(listener) => self.open(cx, listener),
+                Err(e) => log::error!("{}", e.text),
+            }
+        }
     }
 }
 

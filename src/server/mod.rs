@@ -85,6 +85,9 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     if options.demo && !FEATURES.contains(&"demo") {
         return Err(StartError::new(1023, "--demo: not in this image (cargo feature demo)"));
     }
+    let mut own = options.clone();
+    // A reload finds it from another directory, too.
+    own.config = own.config.map(|path| std::path::absolute(&path).unwrap_or(path));
     if !matches!(config.work_dir.as_str(), "" | "./") {
         files::change_directory(Path::new(&config.work_dir))
             .map_err(|e| StartError::new(1023, format!("work_dir {}: {e}", config.work_dir)))?;
@@ -94,8 +97,7 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     banner::print(options, &config, &listeners);
     tank::configure(&log_settings(&config))
         .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
-    let options = options.clone();
-    run::run(|spawner| serve(options, config, listeners, spawner))
+    run::run(|spawner| serve(own, config, listeners, spawner))
         .map_err(|e| StartError::new(1013, format!("epoll: {e}")))?
 }
 
@@ -119,6 +121,7 @@ async fn serve(
     let signals = Signals::new()
         .map_err(|e| StartError::new(1048, format!("signals cannot be received: {e}")))?;
     let cx = Context::new(config, options.demo, spawner);
+    cx.set_file(options.config.as_deref());
     let open = cx.part::<listen::Listeners>();
     listeners.into_iter().for_each(|listener| open.open(&cx, listener));
     for service in SERVICES {
@@ -135,6 +138,7 @@ async fn serve(
         loop {
             sleep(SWEEP).await;
             context.sessions.sweep(clock::now());
+            context.hub.sweep(clock::now());
             context.hub.pool().reap();
         }
     });
@@ -143,7 +147,7 @@ async fn serve(
     let context = cx.clone();
     cx.spawner.spawn(async move {
         let (context, options) = (&context, &options);
-        run::first(obey(signals, context, options), answer_reloads(context, options)).await;
+        run::first(obey(signals, context), answer_reloads(context, options)).await;
         stop_now.set();
     });
     stopping.await;
@@ -152,14 +156,11 @@ async fn serve(
 }
 
 /// Acts on signals until one of them is to stop.
-async fn obey(mut signals: Signals, cx: &Rc<Context>, options: &Options) {
+async fn obey(mut signals: Signals, cx: &Rc<Context>) {
     loop {
         match signals.next().await {
             Request::Stop => return,
-            Request::Reload => {
-                // Whoever asks otherwise wants to know; the log says it to all.
-                let _ = reload::reload(cx, options).await;
-            }
+            Request::Reload => cx.reloads.tell(),
             Request::Reopen => {
                 tank::reopen();
                 log::info!("log file reopened");
@@ -168,10 +169,16 @@ async fn obey(mut signals: Signals, cx: &Rc<Context>, options: &Options) {
     }
 }
 
-/// Reloads for services that ask for it.
+/// Reloads, for the signal and for services that ask for it: one after another, and once for all
+/// that ask before it begins.
 async fn answer_reloads(cx: &Rc<Context>, options: &Options) {
-    while let Some(asked) = cx.reloads.next().await {
-        asked.answer(reload::reload(cx, options).await);
+    loop {
+        let asked = cx.reloads.next().await;
+        if asked.is_empty() {
+            return;
+        }
+        let result = reload::reload(cx, options).await;
+        asked.into_iter().for_each(|asked| asked.answer(result.clone()));
     }
 }
 

@@ -3,6 +3,8 @@
 //! comes in ([`ingress`]).
 
 pub mod admission;
+#[cfg(feature = "reload")]
+pub mod auto_reload;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(feature = "dvr")]
@@ -18,8 +20,13 @@ pub mod ingress;
 pub mod path;
 #[cfg(feature = "remux")]
 pub mod remux;
+#[cfg(feature = "sign")]
+pub mod sign;
+#[cfg(all(feature = "sign", feature = "_http"))]
+pub mod signed_path;
 #[cfg(feature = "static-files")]
 pub mod static_files;
+pub mod terms;
 #[cfg(feature = "web")]
 pub mod web;
 
@@ -29,6 +36,7 @@ use crate::hub::{Publisher, Sink, StreamKey};
 use crate::io::tcp;
 use admission::{Ask, Event};
 use core::net::IpAddr;
+use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -59,6 +67,8 @@ pub struct Service {
     pub stop: fn(),
     /// Where it listens, beside others.
     pub port: Option<Port>,
+    /// The stream that an HTTP path (host and path) is a part of, where it serves streams by path.
+    pub stream_at: fn(&Rc<Context>, &str, &str) -> Option<StreamKey>,
     /// The HTTP paths that it answers on the port of `http_server`.
     pub routes: fn(&Rc<Context>, &mut Router),
 }
@@ -75,6 +85,12 @@ pub struct Port {
     pub endpoints: fn(&Config) -> Vec<Endpoint>,
     /// Serves a connection to its end; with its id and the client's address.
     pub serve: fn(tcp::Socket, u32, IpAddr, Rc<Context>) -> Task<()>,
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// What services say that they answer over HTTP.
@@ -99,6 +115,7 @@ impl Service {
             start: |_| {},
             stop: || {},
             port: None,
+            stream_at: |_, _, _| None,
             routes: |_, _| {},
         }
     }
@@ -108,6 +125,11 @@ impl Service {
 pub static SERVICES: &[Service] = &[
     #[cfg(feature = "demo")]
     demo::SERVICE,
+    #[cfg(feature = "sign")]
+    sign::SERVICE,
+    // Before those who answer.
+    #[cfg(all(feature = "sign", feature = "_http"))]
+    signed_path::SERVICE,
     #[cfg(feature = "hls")]
     hls::SERVICE,
     #[cfg(feature = "dvr")]
@@ -122,6 +144,8 @@ pub static SERVICES: &[Service] = &[
     static_files::SERVICE,
     #[cfg(feature = "web")]
     web::SERVICE,
+    #[cfg(feature = "reload")]
+    auto_reload::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -151,4 +175,8 @@ pub const FEATURES: &[&str] = &[
     "static-files",
     #[cfg(feature = "web")]
     "web",
+    #[cfg(feature = "sign")]
+    "sign",
+    #[cfg(feature = "reload")]
+    "reload",
 ];

@@ -66,6 +66,11 @@ impl Window {
         Some(entry)
     }
 
+    /// All of them, the oldest first.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
     /// Calls `forget` with the name in memory of each, which it does not have there any more.
     pub(super) fn names_in_ram(&mut self, mut forget: impl FnMut(&str)) {
         for entry in &mut self.entries {
@@ -171,6 +176,22 @@ impl Names {
     /// The file of the playlist.
     pub(super) fn playlist_file(&self) -> String {
         format!("{}/{}", self.directory, self.playlist)
+    }
+
+    /// The stream.
+    pub(super) fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// The playlist below the directory.
+    pub(super) fn playlist_name(&self) -> &str {
+        &self.playlist
+    }
+
+    /// What `file` is called below the directory.
+    pub(super) fn below<'f>(&self, file: &'f str) -> &'f str {
+        let below = file.strip_prefix(&self.directory).unwrap_or(file);
+        below.trim_start_matches('/')
     }
 
     /// The playlist in memory.

@@ -136,6 +136,18 @@ impl Stream {
         self.in_ram && self.names.unique && path.contains(&self.names.epoch)
     }
 
+    /// Whether `path` is its playlist or one of its segments in files, below whatever the server of
+    /// files calls the directory, or was a segment in memory.
+    pub(super) fn owns(&self, path: &str) -> bool {
+        let names = |name: &str| path.strip_suffix(name).is_some_and(|dir| dir.ends_with('/'));
+        let in_files = || {
+            let mut entries = self.window.entries();
+            names(self.names.playlist_name())
+                || entries.any(|entry| names(self.names.below(&entry.file)))
+        };
+        self.was(path) || self.files.is_some() && in_files()
+    }
+
     /// Segments are kept in memory.
     pub(super) const fn in_ram(&self) -> bool {
         self.in_ram
@@ -264,7 +276,8 @@ impl Stream {
             false => format!("public, max-age={}", self.least_target()),
         };
         let etag = format!("\"{}-{}-{}\"", self.names.epoch, entry.seq, entry.unix);
-        Stored { body, content_type: "video/MP2T", etag, cache_control }
+        let key = self.names.key().clone();
+        Stored { key, body, content_type: "video/MP2T", etag, cache_control }
     }
 
     /// Writes the playlist of now.
@@ -275,7 +288,8 @@ impl Stream {
             let etag = format!("\"{}-{}\"", self.names.epoch, self.next);
             let content_type = "application/vnd.apple.mpegurl";
             let cache_control = "public, max-age=1".into();
-            let stored = Stored { body: body.clone(), content_type, etag, cache_control };
+            let (key, body) = (self.names.key().clone(), body.clone());
+            let stored = Stored { key, body, content_type, etag, cache_control };
             self.ram.put(self.names.playlist_mount(), stored);
         }
         match &mut self.files {
