@@ -78,7 +78,8 @@ pub const LOG_QUEUE: usize = 64 * 1024;
 pub const LOG_LINE: usize = 4096;
 /// Bytes of the head of an HTTP request, kept while it comes in, and its lines until it is answered;
 /// of a player only until it starts. A longer one is refused (431), and so is a client that sent
-/// more requests than that ahead of their answers.
+/// more requests than that ahead of their answers. The same for the head of a reply to a request of
+/// our own; with a longer one it fails.
 pub const HTTP_HEAD: usize = 8 * 1024;
 /// Header lines of an HTTP request. One more is refused (431).
 pub const HTTP_HEADERS: usize = 64;
@@ -88,6 +89,45 @@ pub const HTTP_UNWANTED: usize = 64 * 1024;
 /// Bytes of a body that a service has in memory at once, unless it says less. A longer one is
 /// refused (413).
 pub const HTTP_BODY: usize = 64 * 1024;
+/// Bytes of a host name (RFC 1035 §2.3.4). A longer one is refused.
+pub const DNS_NAME: usize = 253;
+/// Bytes of an answer of a name server, kept while it is read. The rest of a longer one is cut, and
+/// with it the answer is refused.
+pub const DNS_PACKET: usize = 4096;
+/// Records of an answer, about 80 bytes each while it is read. The others do not count.
+pub const DNS_RECORDS: usize = 64;
+/// Addresses of a host that are tried, 32 bytes each. The others are not.
+pub const DNS_ADDRESSES: usize = 8;
+/// Hosts of a service (SRV) that are looked up, one after another, and tried. The others are not.
+pub const DNS_HOSTS: usize = 8;
+/// Name servers and search domains that are used, of `/etc/resolv.conf`. The others are not.
+pub const DNS_SERVERS: usize = 3;
+/// Bytes of `/etc/hosts` and `/etc/resolv.conf` that are looked at, kept meanwhile.
+pub const DNS_FILE: usize = 64 * 1024;
+/// For the answer of a name server; then it is the next one's turn. `options timeout:` in
+/// `/etc/resolv.conf` says otherwise.
+pub const DNS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often each name server is asked. `options attempts:` says otherwise.
+pub const DNS_ATTEMPTS: u32 = 3;
+/// For IPv6 addresses when those for IPv4 are here, and the other way round: there are name servers
+/// that do not answer for both.
+pub const DNS_OTHER: Duration = Duration::from_millis(500);
+/// From one attempt to connect to the next address of the same host, which does not end the first
+/// (RFC 8305 §5).
+pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
+/// HTTP requests of one service at once, a descriptor each (three while a name is looked up) and
+/// [`FETCH_BYTES`] at most. The next one waits, within its time.
+pub const FETCHES: usize = 16;
+/// The most that an HTTP request of our own has in memory, with a body of the reply of
+/// [`HTTP_BODY`]: its task, the reply's head and lines, a read of the body.
+pub const FETCH_BYTES: usize = 8 * 1024 + 2 * HTTP_HEAD + READ_BUF + HTTP_BODY;
+/// Connections to HTTP servers that a service keeps for its next request, a descriptor each. The
+/// oldest one is closed.
+pub const FETCH_KEPT: usize = 8;
+/// For an HTTP request of our own from its begin to its end, unless its maker says otherwise.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// For how long such a connection is used again.
+pub const FETCH_IDLE: Duration = Duration::from_secs(30);
 /// Streams in the list of the page at `/`, some 300 bytes each in an answer. The others are counted.
 pub const STREAMS_LISTED: usize = 200;
 /// Files that are sent over HTTP at once, one descriptor each. One more is refused (503).
@@ -102,6 +142,27 @@ pub const MP4_INDEXES: usize = 2;
 pub const FILE_PIECES: usize = 4;
 /// Bytes of a file that are read at once.
 pub const FILE_PIECE: usize = 64 * 1024;
+
+/// Bytes of the head of an RTSP message, kept while it comes in. A longer one ends the connection.
+pub const RTSP_HEAD: usize = 8 * 1024;
+/// Header lines of an RTSP message. One more ends the connection.
+pub const RTSP_HEADERS: usize = 64;
+/// Bytes of the body of an RTSP message, an SDP mostly. A longer one ends the connection.
+pub const RTSP_BODY: usize = 16 * 1024;
+/// Audio and video of one RTSP session, some hundred bytes each. The others are left out, and said.
+pub const RTSP_TRACKS: usize = 8;
+/// Requests with wrong credentials on one RTSP connection. One more ends it.
+pub const RTSP_LOGINS: usize = 3;
+/// Packets of a track that wait for one that is late. Before one more is kept, the late one is
+/// counted as lost.
+pub const RTP_REORDER: usize = 64;
+/// Bytes of them, a track; with more the late one is counted as lost.
+pub const RTP_REORDER_BYTES: usize = 256 * 1024;
+/// Bytes of the buffer that a video track gathers a picture in and that stay allocated between
+/// pictures; a picture has [`MESSAGE_MAX`] at most and is left out with more.
+pub const RTP_PICTURE_KEPT: usize = 128 * 1024;
+/// Bytes of an audio frame that comes in several packets. A longer one is left out.
+pub const RTP_AUDIO_FRAME: usize = 16 * 1024;
 
 /// Bytes of all files together that wait for the disk. What a recording or a segment has no room
 /// for is missing in it; that is counted and logged.
@@ -144,9 +205,34 @@ pub const CONF_DEPTH: usize = 64;
 pub const CONF_WARNINGS: usize = 100;
 /// NAL units of one picture in TS, 16 bytes each on the stack. A picture with more is left out.
 pub const NAL_UNITS: usize = 128;
-/// Bytes of the parameter sets that a TS muxer keeps, a stream. A sequence header with more cannot
-/// be muxed.
+/// Bytes of an incoming transport stream in which there is no packet before it is said to be none.
+pub const TS_SEARCH: usize = 256 * 1024;
+/// Programs of an incoming transport stream that are looked at, about 1 KB each. Others are passed
+/// over.
+pub const TS_PROGRAMS: usize = 16;
+/// The most that a transport stream that comes in has in memory beside its packets: the picture in
+/// progress, parameter sets, frames of sound, sections of tables.
+pub const TS_INPUT: usize =
+    MESSAGE_MAX + PARAMETER_SETS + PARAMETER_SETS_COUNT * 48 + TS_PROGRAMS * 2048 + 40 * 1024;
+/// Bytes of a playlist that is pulled. They are not kept; a longer one is refused.
+pub const PLAYLIST_BYTES: usize = 4 << 20;
+/// The longest line of it. A longer one makes the playlist invalid.
+pub const PLAYLIST_LINE: usize = 4 * 1024;
+/// Segments of it that are taken at once, 64 bytes and an address of [`PLAYLIST_LINE`] bytes at most
+/// each. The playlist is read again for the next ones.
+pub const PLAYLIST_SEGMENTS: usize = 16;
+/// Variants of a master playlist. Others are not looked at.
+pub const PLAYLIST_VARIANTS: usize = 32;
+/// Bytes of an ID3 tag in front of audio in which its time is looked for. The rest of a longer one
+/// is passed over.
+pub const ID3_BYTES: usize = 1024;
+/// Different notes about an incoming transport stream. Others are not given.
+pub const TS_NOTES: usize = 16;
+/// Bytes of the parameter sets that a TS muxer keeps, a stream, and an input that makes sequence
+/// headers of them. A sequence header with more cannot be muxed; a set beyond it is not taken.
 pub const PARAMETER_SETS: usize = 8 * 1024;
+/// Parameter sets that an input keeps, 48 bytes each beside their own. One more is not taken.
+pub const PARAMETER_SETS_COUNT: usize = 64;
 /// Bytes of audio that a TS muxer gathers for one PES packet, a stream; the length of a PES packet
 /// has 16 bits. More begins the next one; a single frame that is longer is left out.
 pub const GATHERED_AUDIO: usize = 32 * 1024;
@@ -166,6 +252,8 @@ pub const HLS_SEGMENTS: usize = 1024;
 /// hls_window; its numbers stay until [`MAX_STREAMS`] others are there.
 pub const HLS_IDLE: Duration = Duration::from_secs(30);
 
+/// For the header of the PROXY protocol, from accept, where `proxy_protocol` asks for it.
+pub const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
 /// From accept to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// For each step from there to publish or play.
@@ -192,6 +280,9 @@ pub const LINGER: Duration = Duration::from_secs(1);
 pub const LINGER_BYTES: usize = 256 * 1024;
 /// For connections to end when the server stops. Those that are left then are cut.
 pub const GRACE: Duration = Duration::from_millis(500);
+/// For files to be finished when the server has to stop at once (INT). What is unfinished then is
+/// finished at the next start.
+pub const QUICK_DISK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Packets that `mix_correct` holds back, a stream. After so many in a row of one kind the other,
 /// which fell silent, is not waited for. They stay within the stream's share of [`MEDIA_POOL`].
@@ -234,7 +325,8 @@ pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
     let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
-    let services = HLS_RAM + DISK_RESERVE + FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
+    let files = FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
+    let services = HLS_RAM + DISK_RESERVE + files + FETCHES * FETCH_BYTES;
     // A 32-bit machine has no more than it can address.
     clients
         .saturating_mul(CLIENT_BYTES)

@@ -1,24 +1,38 @@
 //! The only folder that names the runtime, sockets, files, processes, threads and the clock.
 
 pub mod clock;
+pub mod connect;
+#[cfg(feature = "service")]
+pub mod daemon;
 pub mod disk;
 #[cfg(feature = "_state")]
 pub mod durable;
+#[cfg(feature = "_fetch")]
+pub mod fetch;
 pub mod files;
 pub mod link;
 pub mod load;
 pub mod log;
+#[cfg(feature = "service")]
+pub mod notify;
+#[cfg(feature = "service")]
+pub mod pidfile;
 pub mod player;
+pub mod proc;
+pub mod proxied;
 mod reactor;
-#[cfg(feature = "_http")]
 pub mod read;
 pub mod requests;
+pub mod resolve;
 pub mod run;
 pub mod signal;
 pub mod stage;
 pub mod storage;
+mod syslog;
 pub mod tcp;
 pub mod timer;
 #[cfg(feature = "reload")]
 pub mod watch;
+#[cfg(feature = "watchdog")]
+pub mod watchdog;
 pub mod zone;

@@ -40,7 +40,7 @@ async fn follow(cx: &Rc<Context>, options: &Options) -> Result<(), StartError> {
         Err(e) => return Err(StartError::new(1023, format!("{}: {e}", path.display()))),
     };
     cx.has_seen(&text);
-    let config = parse(&path, &text, options)?;
+    let config = parse(&path, &text, options, true)?;
     // What can fail comes first.
     check_files(&config)?;
     cx.part::<Listeners>().follow(cx, &config).await?;

@@ -27,6 +27,8 @@ pub mod signed_path;
 #[cfg(feature = "static-files")]
 pub mod static_files;
 pub mod terms;
+#[cfg(feature = "watchdog")]
+mod watchdog;
 #[cfg(feature = "web")]
 pub mod web;
 
@@ -146,6 +148,8 @@ pub static SERVICES: &[Service] = &[
     web::SERVICE,
     #[cfg(feature = "reload")]
     auto_reload::SERVICE,
+    #[cfg(feature = "watchdog")]
+    watchdog::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -179,4 +183,8 @@ pub const FEATURES: &[&str] = &[
     "sign",
     #[cfg(feature = "reload")]
     "reload",
+    #[cfg(feature = "service")]
+    "service",
+    #[cfg(feature = "watchdog")]
+    "watchdog",
 ];
