@@ -130,13 +130,6 @@ fn directory(file: &Path) -> &Path {
     }
 }
 
-/// Whether this process is in a container: of Docker, Podman or Kubernetes.
-pub fn in_container() -> bool {
-    let marks = ["/.dockerenv", "/run/.containerenv"];
-    marks.iter().any(|mark| Path::new(mark).exists())
-        || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

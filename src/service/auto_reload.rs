@@ -3,7 +3,7 @@
 
 use crate::context::Context;
 use crate::io::run::{self, Once};
-use crate::io::watch::{self, Watch};
+use crate::io::watch::Watch;
 use crate::io::{files, log as tank};
 use crate::limits::CONF_BYTES;
 use crate::service::Service;
@@ -28,7 +28,7 @@ struct Watching(RefCell<Option<Once>>);
 fn follow(cx: &Rc<Context>) {
     let config = cx.config();
     let wanted =
-        config.inotify_auto_reload || config.auto_reload_for_docker && watch::in_container();
+        config.inotify_auto_reload || config.auto_reload_for_docker && files::is_in_container();
     let Some(file) = cx.file().filter(|_| wanted) else {
         if let Some(end) = cx.part::<Watching>().0.take() {
             end.set();
