@@ -252,6 +252,9 @@ fn check_vhost(directive: &Directive, vhost: &Vhost, reader: &mut Reader) -> Res
         let at = child(child(directive, "hls"), "hls_mount");
         return Err(wrong(at, "must end with .m3u8"));
     }
+    if vhost.signed_url.enabled && vhost.signed_url.secret.iter().all(String::is_empty) {
+        return Err(wrong(child(directive, "signed_url"), "enabled, but there is no secret"));
+    }
     let differs = ["[seq]", "[timestamp]", "[999]", "[05]"];
     if hls.enabled && !differs.iter().any(|variable| hls.hls_ts_file.contains(variable)) {
         let at = child(child(directive, "hls"), "hls_ts_file");

@@ -21,7 +21,7 @@ mod tree;
 mod value;
 mod vhost;
 
-pub use access::{Bandcheck, Denied, Peers, Refer, Role, Rule, Security, Verdict};
+pub use access::{Bandcheck, Denied, Peers, Refer, Role, Rule, Security, SignedUrl, Verdict};
 pub use delivery::{
     Dash, Dvr, DvrPlan, Hds, Hls, HlsAcodec, HlsOnError, HlsStorage, HlsVcodec, HttpRemux,
     HttpStatic,
@@ -82,11 +82,14 @@ impl Config {
         }
     }
 
-    /// The vhost that serves `name`: the one of that name, else [`DEFAULT_VHOST`]. `None` (SRS
-    /// error 2014) when there is neither, or when the one that is found is not enabled.
+    /// The vhost that serves `name`: the one of that name, else one whose name differs in nothing
+    /// but the case of its letters, else [`DEFAULT_VHOST`]. `None` (SRS error 2014) when there is
+    /// none, or when the one that is found is not enabled.
     pub fn vhost(&self, name: &str) -> Option<&Rc<Vhost>> {
         let find = |name: &str| self.vhosts.iter().find(|vhost| vhost.name == name);
-        find(name).or_else(|| find(DEFAULT_VHOST)).filter(|vhost| vhost.enabled)
+        let alike = || self.vhosts.iter().find(|vhost| vhost.name.eq_ignore_ascii_case(name));
+        let found = find(name).or_else(alike).or_else(|| find(DEFAULT_VHOST));
+        found.filter(|vhost| vhost.enabled)
     }
 
     /// The vhost block called `name`, if it is on; no other stands in for it.

@@ -307,7 +307,7 @@ fn a_player_that_is_sent_packets_alone_gets_all_of_them() {
     let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
     publish(&mut publisher, [video(KEY, 0, 50), sound(10), video(INTER, 40, 50)]);
     let mut player = Player::join(&hub, "s", every_packet());
-    player.consumer.send_alone();
+    player.consumer.send_alone(true);
     for _ in 0..3 {
         assert!(matches!(player.send(usize::MAX), Sent::Some { packets: 1, .. }));
     }

@@ -37,6 +37,14 @@ pub fn free(path: &Path) -> io::Result<u64> {
     Err(io::ErrorKind::NotFound.into())
 }
 
+/// Whether this process is in a container: of Docker, Podman, systemd or Kubernetes.
+pub fn is_in_container() -> bool {
+    let marks = ["/.dockerenv", "/run/.containerenv"];
+    let names = ["container", "KUBERNETES_SERVICE_HOST"];
+    marks.iter().any(|mark| Path::new(mark).exists())
+        || names.iter().any(|name| std::env::var_os(name).is_some())
+}
+
 /// Makes sure that `needed` files can be open at once (RLIMIT_NOFILE). The soft limit is ours to
 /// raise; beyond the hard one it fails with the most that is possible.
 pub fn allow_open(needed: u64) -> Result<(), u64> {

@@ -33,6 +33,8 @@ pub mod storage;
 mod syslog;
 pub mod tcp;
 pub mod timer;
+#[cfg(feature = "reload")]
+pub mod watch;
 #[cfg(feature = "watchdog")]
 pub mod watchdog;
 pub mod zone;

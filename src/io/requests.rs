@@ -20,9 +20,17 @@ impl<A> Requests<A> {
         answered.recv().await.ok()
     }
 
-    /// The next request, to be answered.
-    pub async fn next(&self) -> Option<Asked<A>> {
-        self.receiver.recv().await.ok().map(Asked)
+    /// Asks, and does not wait. When the queue is full, what is asked for is done anyway.
+    pub fn tell(&self) {
+        let (answer, _) = bounded(1);
+        let _ = self.sender.try_send(answer);
+    }
+
+    /// All requests that are there, at least one: one answer will do for them.
+    pub async fn next(&self) -> Vec<Asked<A>> {
+        let Ok(first) = self.receiver.recv().await else { return Vec::new() };
+        let more = std::iter::from_fn(|| self.receiver.try_recv().ok());
+        std::iter::once(first).chain(more).map(Asked).collect()
     }
 }
 
@@ -52,5 +60,39 @@ impl<A> fmt::Debug for Requests<A> {
 impl<A> fmt::Debug for Asked<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Asked")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::run;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_asked_many_times_is_answered_once() {
+        run::run(|spawner| async move {
+            let requests = Rc::new(Requests::<u32>::default());
+            (0..100).for_each(|_| requests.tell());
+            let (asking, (done, asked)) = (requests.clone(), run::once());
+            spawner.spawn(async move {
+                // It waits for room, and then with all others.
+                assert_eq!(asking.ask().await, Some(2));
+                done.set();
+            });
+            let first = requests.next().await;
+            assert_eq!(first.len(), QUEUE);
+            first.into_iter().for_each(|asked| asked.answer(1));
+            requests.tell();
+            run::sleep(Duration::from_millis(10)).await;
+            let second = requests.next().await;
+            assert_eq!(second.len(), 2);
+            second.into_iter().for_each(|asked| asked.answer(2));
+            asked.await;
+            let idle = run::within(Duration::from_millis(10), requests.next()).await;
+            assert!(idle.is_none(), "nothing is left");
+        })
+        .unwrap();
     }
 }

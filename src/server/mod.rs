@@ -98,6 +98,9 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     if process::hand_over(options, &config)? {
         return Ok(());
     }
+    let mut own = options.clone();
+    // A reload finds it from another directory, too.
+    own.config = own.config.map(|path| std::path::absolute(&path).unwrap_or(path));
     if !matches!(config.work_dir.as_str(), "" | "./") {
         files::change_directory(Path::new(&config.work_dir))
             .map_err(|e| StartError::new(1023, format!("work_dir {}: {e}", config.work_dir)))?;
@@ -108,8 +111,7 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     banner::print(options, &config, &listeners);
     tank::configure(&log_settings(&config))
         .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
-    let options = options.clone();
-    run::run(|spawner| serve(options, config, listeners, process, spawner))
+    run::run(|spawner| serve(own, config, listeners, process, spawner))
         .map_err(|e| StartError::new(1013, format!("epoll: {e}")))?
 }
 
@@ -135,6 +137,7 @@ async fn serve(
     let signals = Signals::new()
         .map_err(|e| StartError::new(1048, format!("signals cannot be received: {e}")))?;
     let cx = Context::new(config, options.demo, spawner);
+    cx.set_file(options.config.as_deref());
     let open = cx.part::<listen::Listeners>();
     listeners.into_iter().for_each(|listener| open.open(&cx, listener));
     for service in SERVICES {
@@ -152,6 +155,7 @@ async fn serve(
         loop {
             sleep(SWEEP).await;
             context.sessions.sweep(clock::now());
+            context.hub.sweep(clock::now());
             context.hub.pool().reap();
         }
     });
@@ -162,7 +166,7 @@ async fn serve(
     cx.spawner.spawn(answer_reloads(cx.clone(), options.clone(), Rc::downgrade(&process)));
     let (context, own, at_once) = (cx.clone(), process.clone(), quick.clone());
     cx.spawner.spawn(async move {
-        let obeyed = obey(signals, &context, &options, &own);
+        let obeyed = obey(signals, &context, &own);
         let how = run::unless(own.orphaned(), obeyed).await;
         at_once.set(how == Some(Stop::AtOnce));
         stop_now.set();
@@ -181,12 +185,7 @@ enum Stop {
 }
 
 /// Acts on signals until one of them is to stop, or the server has left.
-async fn obey(
-    mut signals: Signals,
-    cx: &Rc<Context>,
-    options: &Options,
-    process: &Process,
-) -> Stop {
+async fn obey(mut signals: Signals, cx: &Rc<Context>, process: &Process) -> Stop {
     let mut leaving: Pin<Box<dyn Future<Output = ()>>> = Box::pin(std::future::pending());
     let mut leaves = false;
     loop {
@@ -203,12 +202,7 @@ async fn obey(
                 leaving = Box::pin(process::leave(cx.clone(), !for_another));
             }
             Request::Stop | Request::Grace | Request::Drain => {}
-            Request::Reload => {
-                process.reloading();
-                // Whoever asks otherwise wants to know; the log says it to all.
-                let _ = reload::reload(cx, options).await;
-                process.reloaded(cx);
-            }
+            Request::Reload => cx.reloads.tell(),
             Request::Reopen => {
                 tank::reopen();
                 log::info!("log file reopened");
@@ -217,13 +211,16 @@ async fn obey(
     }
 }
 
-/// Reloads for services that ask for it.
+/// Reloads, for the signal and for services that ask for it: one after another, and once for all
+/// that ask before it begins.
 async fn answer_reloads(cx: Rc<Context>, options: Options, process: Weak<Process>) {
-    while let Some(asked) = cx.reloads.next().await {
-        let Some(process) = process.upgrade() else { return };
+    loop {
+        let asked = cx.reloads.next().await;
+        let Some(process) = process.upgrade().filter(|_| !asked.is_empty()) else { return };
         process.reloading();
-        asked.answer(reload::reload(&cx, &options).await);
+        let result = reload::reload(&cx, &options).await;
         process.reloaded(&cx);
+        asked.into_iter().for_each(|asked| asked.answer(result.clone()));
     }
 }
 

@@ -3,11 +3,11 @@
 
 use crate::config::{Config, Mode, Vhost};
 use crate::context::{self, Context};
-use crate::hub::Source;
 use crate::hub::session::Kick;
+use crate::hub::{Settings, Source};
 use crate::io::{files, log as tank};
 use crate::limits;
-use crate::server::listen::Listeners;
+use crate::server::listen::{Listeners, check_files};
 use crate::server::options::Options;
 use crate::server::{StartError, log_settings, parse};
 use crate::service::SERVICES;
@@ -39,8 +39,10 @@ async fn follow(cx: &Rc<Context>, options: &Options) -> Result<(), StartError> {
         Ok(Err(e)) => return Err(StartError::new(1023, format!("{}: {e}", path.display()))),
         Err(e) => return Err(StartError::new(1023, format!("{}: {e}", path.display()))),
     };
+    cx.has_seen(&text);
     let config = parse(&path, &text, options, true)?;
     // What can fail comes first.
+    check_files(&config)?;
     cx.part::<Listeners>().follow(cx, &config).await?;
     let old = cx.set_config(config);
     let new = cx.config();
@@ -80,7 +82,7 @@ fn follow_vhost(cx: &Rc<Context>, old: &Rc<Vhost>, new: Option<&Rc<Vhost>>) {
     if !old.enabled {
         return;
     }
-    let streams = cx.hub.streams().into_iter().filter(|source| source.key().vhost() == old.name);
+    let streams = cx.hub.sources().into_iter().filter(|source| source.key().vhost() == old.name);
     let Some(new) = new.filter(|new| is_edge(new) == is_edge(old)) else {
         log::info!("reload: vhost {} is gone, or another thing: its clients go", old.name);
         for session in cx.sessions.all() {
@@ -95,13 +97,22 @@ fn follow_vhost(cx: &Rc<Context>, old: &Rc<Vhost>, new: Option<&Rc<Vhost>>) {
         return;
     }
     log::info!("reload: vhost {} changed", old.name);
-    let (before, after) = (context::settings(old), context::settings(new));
     for source in streams {
-        if before != after {
-            source.set_settings(after);
+        if source.key().is_derived() {
+            source.set_settings(context::derived_settings(new));
+            continue;
         }
+        source.set_settings(settings(source.settings(), old, new));
         rejoin(cx, &source, old, new);
     }
+}
+
+/// What holds for a stream from now on, for which `now` held. What its metadata switched stays so
+/// while the file says the same of it.
+fn settings(now: Settings, old: &Vhost, new: &Vhost) -> Settings {
+    let (before, after) = (context::settings(old), context::settings(new));
+    let same = (before.atc, before.atc_auto) == (after.atc, after.atc_auto);
+    Settings { atc: if same { now.atc } else { after.atc }, ..after }
 }
 
 fn is_edge(vhost: &Vhost) -> bool {
@@ -118,5 +129,28 @@ fn rejoin(cx: &Rc<Context>, source: &Rc<Source>, old: &Vhost, new: &Vhost) {
             let joined = if source.attach(sink) { "joins" } else { "cannot join" };
             log::info!("reload: {} {joined} {}", service.name, source.key());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_metadata_switched_stays_unless_the_file_says_otherwise() {
+        let vhost = |inside: &str| {
+            let text = format!("listen 1; vhost v {{ {inside} }}");
+            crate::config::load(text.as_bytes()).unwrap().config.vhosts[0].clone()
+        };
+        let switched = Settings { atc: true, ..context::settings(&vhost("")) };
+        for (new, atc) in [
+            ("hls { enabled on; }", true),
+            ("play { queue_length 3; }", true),
+            ("play { atc_auto off; }", false),
+        ] {
+            let after = settings(switched, &vhost(""), &vhost(new));
+            assert_eq!(after, Settings { atc, ..context::settings(&vhost(new)) }, "{new}");
+        }
+        assert!(!settings(switched, &vhost("atc on;"), &vhost("")).atc);
     }
 }

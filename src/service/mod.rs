@@ -3,6 +3,8 @@
 //! comes in ([`ingress`]).
 
 pub mod admission;
+#[cfg(feature = "reload")]
+pub mod auto_reload;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(feature = "dvr")]
@@ -20,8 +22,13 @@ pub mod ingress;
 pub mod path;
 #[cfg(feature = "remux")]
 pub mod remux;
+#[cfg(feature = "sign")]
+pub mod sign;
+#[cfg(all(feature = "sign", feature = "_http"))]
+pub mod signed_path;
 #[cfg(feature = "static-files")]
 pub mod static_files;
+pub mod terms;
 #[cfg(feature = "watchdog")]
 mod watchdog;
 #[cfg(feature = "web")]
@@ -33,6 +40,7 @@ use crate::hub::{Publisher, Sink, StreamKey};
 use crate::io::tcp;
 use admission::{Ask, Event};
 use core::net::IpAddr;
+use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -65,6 +73,8 @@ pub struct Service {
     pub finish: fn(&Rc<Context>) -> Option<Task<()>>,
     /// Where it listens, beside others.
     pub port: Option<Port>,
+    /// The stream that an HTTP path (host and path) is a part of, where it serves streams by path.
+    pub stream_at: fn(&Rc<Context>, &str, &str) -> Option<StreamKey>,
     /// The HTTP paths that it answers on the port of `http_server`.
     pub routes: fn(&Rc<Context>, &mut Router),
 }
@@ -81,6 +91,12 @@ pub struct Port {
     pub endpoints: fn(&Config) -> Vec<Endpoint>,
     /// Serves a connection to its end; with its id and the client's address.
     pub serve: fn(tcp::Socket, u32, IpAddr, Rc<Context>) -> Task<()>,
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// What services say that they answer over HTTP.
@@ -106,6 +122,7 @@ impl Service {
             stop: || {},
             finish: |_| None,
             port: None,
+            stream_at: |_, _, _| None,
             routes: |_, _| {},
         }
     }
@@ -115,6 +132,11 @@ impl Service {
 pub static SERVICES: &[Service] = &[
     #[cfg(feature = "demo")]
     demo::SERVICE,
+    #[cfg(feature = "sign")]
+    sign::SERVICE,
+    // Before those who answer.
+    #[cfg(all(feature = "sign", feature = "_http"))]
+    signed_path::SERVICE,
     #[cfg(feature = "hls")]
     hls::SERVICE,
     #[cfg(feature = "dvr")]
@@ -129,6 +151,8 @@ pub static SERVICES: &[Service] = &[
     static_files::SERVICE,
     #[cfg(feature = "web")]
     web::SERVICE,
+    #[cfg(feature = "reload")]
+    auto_reload::SERVICE,
     #[cfg(feature = "watchdog")]
     watchdog::SERVICE,
     #[cfg(feature = "hooks")]
@@ -164,6 +188,10 @@ pub const FEATURES: &[&str] = &[
     "static-files",
     #[cfg(feature = "web")]
     "web",
+    #[cfg(feature = "sign")]
+    "sign",
+    #[cfg(feature = "reload")]
+    "reload",
     #[cfg(feature = "service")]
     "service",
     #[cfg(feature = "watchdog")]

@@ -56,7 +56,7 @@ fn answer(ask: &Ask) -> Answer {
 /// `{"rtmp":1935,"count":…,"streams":[…]}`, the first of them by name.
 fn streams(cx: &Context) -> String {
     let config = cx.config();
-    let mut sources: Vec<Rc<Source>> = cx.hub.sources();
+    let mut sources: Vec<Rc<Source>> = cx.hub.streams();
     sources.retain(|source| source.publisher().is_some());
     sources.sort_by_key(|source| source.key().to_string());
     let port = config.listen.first().map_or(1935, |endpoint| endpoint.port);

@@ -80,7 +80,7 @@ fn a_stream_that_is_taken_over_hears_nothing_more_of_the_old_publisher() {
     drop(old);
     assert_eq!(new.source().publisher(), Some(2), "the old one takes nothing along");
     publish(&mut new, [video(INTER, 47, 50)]);
-    assert_eq!(player.seen(), [(KEY, 0), (KEY, 7), (INTER, 47)]);
+    assert_eq!(player.seen(), [(KEY, 1), (KEY, 1), (INTER, 41)], "the times go on");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn another_form_of_a_stream_lives_beside_it() {
     let form = key("s").derived("ts");
     let mut publisher = hub.publish(&form, every_packet(), 1, false).unwrap();
     assert!(hub.find(&key("s")).is_none());
-    assert!(hub.sources().is_empty(), "nobody lists it");
+    assert!(hub.streams().is_empty(), "nobody lists it");
     // Not checked: no FLV tag begins so.
     let packet = |key| Packet {
         payload: Bytes::from_static(&[0x47, 1]),
@@ -175,4 +175,70 @@ fn rates_are_those_of_the_last_seconds() {
     }
     let measured = publisher.source().measure(9000);
     assert_eq!((measured.since, measured.kbps, measured.fps), (Some(1000), 100, 25));
+}
+
+#[test]
+fn a_stream_that_is_held_goes_on_with_the_next_publisher() {
+    let (hub, settings) = (hub(), Settings { hold_ms: 3000, ..every_packet() });
+    let mut first = hub.publish(&key("s"), settings, 1, false).unwrap();
+    first.push(video(KEY, 70_000, 50), 1000).unwrap();
+    first.push(video(INTER, 70_040, 50), 1040).unwrap();
+    first.flush();
+    let mut player = Player::join(&hub, "s", settings);
+    first.hold(4040);
+    drop(first);
+    let source = hub.find(&key("s")).unwrap();
+    hub.sweep(4039);
+    assert!(source.is_live() && source.publisher().is_none());
+    let mut second = hub.publish(&key("s"), settings, 2, false).unwrap();
+    hub.sweep(9000);
+    assert!(source.is_live(), "it is not waited for any more");
+    second.push(video_header(2), 3000).unwrap();
+    second.push(video(KEY, 0, 50), 3040).unwrap();
+    second.push(video(INTER, 40, 50), 3080).unwrap();
+    second.flush();
+    let times: Vec<_> = player.seen().iter().map(|(_, time)| *time).collect();
+    assert_eq!(times, [70_000, 70_040, 72_000, 72_040, 72_080], "with the gap as it was");
+}
+
+#[test]
+fn a_stream_that_is_held_ends_when_nobody_comes() {
+    let (hub, settings) = (hub(), Settings { hold_ms: 3000, ..every_packet() });
+    let mut publisher = hub.publish(&key("s"), settings, 1, false).unwrap();
+    publish(&mut publisher, [video(KEY, 0, 50)]);
+    let mut player = Player::join(&hub, "s", settings);
+    let mut form = hub.consume(&key("s").derived("ts"), settings).unwrap();
+    player.seen();
+    publisher.hold(3000);
+    drop(publisher);
+    let wakes = Arc::new(Count::default());
+    let waker = Waker::from(wakes.clone());
+    let task = Context::from_waker(&waker);
+    assert!(player.consumer.poll_ready(&task).is_pending());
+    assert!(form.poll_ready(&task).is_pending());
+    let source = hub.find(&key("s")).unwrap();
+    hub.sweep(2999);
+    assert!(source.is_live() && wakes.0.load(Ordering::Relaxed) == 0);
+    hub.sweep(3000);
+    assert!(!source.is_live());
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 2, "players of its forms, too");
+    drop(player);
+    assert!(hub.find(&key("s")).is_none(), "nothing is left of it");
+}
+
+#[test]
+fn a_stream_without_players_is_not_held() {
+    let (hub, settings) = (hub(), Settings { hold_ms: 3000, ..every_packet() });
+    let mut publisher = hub.publish(&key("s"), settings, 1, false).unwrap();
+    publish(&mut publisher, [video(KEY, 0, 50)]);
+    publisher.hold(3000);
+    drop(publisher);
+    assert!(hub.find(&key("s")).is_none());
+    let mut publisher = hub.publish(&key("s"), settings, 2, false).unwrap();
+    publisher.hold(3000);
+    let _player = hub.consume(&key("s"), settings).unwrap();
+    publisher.source().end();
+    let source = publisher.source().clone();
+    drop(publisher);
+    assert!(!source.is_live(), "what was ended is not waited for");
 }

@@ -52,6 +52,11 @@ pub const SERVICE: Service = Service {
         })
     },
     stop: || LIVE.with(Live::dispose_all),
+    reload: |cx, _| {
+        let config = cx.config();
+        LIVE.with(|live| live.forget(|key| config.block(key.vhost()).is_none()));
+    },
+    stream_at: |_, host, path| LIVE.with(|live| live.owner(host, path)),
     routes,
     ..Service::new("hls")
 };
@@ -101,7 +106,7 @@ fn answer(ask: &Ask) -> Answer {
 }
 
 fn reply(ask: &Ask, stored: Stored) -> Reply {
-    let Stored { body, content_type, etag, cache_control } = stored;
+    let Stored { body, content_type, etag, cache_control, .. } = stored;
     let known = ask.request.header("If-None-Match").is_some_and(|known| known.contains(&etag));
     let headers = vec![("ETag", etag), ("Cache-Control", cache_control)];
     if known {
@@ -255,6 +260,27 @@ impl Live {
         let streams = self.streams.borrow();
         path.ends_with(".m3u8").then_some(())?;
         streams.values().find(|stream| stream.borrow().is_awaited(host, path)).cloned()
+    }
+
+    /// Gives up what is in memory of the streams that are `gone`.
+    fn forget(&self, gone: impl Fn(&StreamKey) -> bool) {
+        self.streams.borrow_mut().retain(|key, stream| {
+            let stays = !gone(key);
+            if !stays {
+                stream.borrow_mut().release();
+            }
+            stays
+        });
+    }
+
+    /// The stream that the playlist or segment at `path` of `host` is of.
+    fn owner(&self, host: &str, path: &str) -> Option<StreamKey> {
+        if let Some(stored) = self.ram.get(host, path) {
+            return Some(stored.key);
+        }
+        let streams = self.streams.borrow();
+        let mut owners = streams.iter().filter(|(_, stream)| stream.borrow().owns(path));
+        owners.next().map(|(key, _)| key.clone())
     }
 
     /// Whether `path` is that of a segment that left the memory.

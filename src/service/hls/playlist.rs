@@ -100,6 +100,11 @@ impl Window {
         self.entries.back()
     }
 
+    /// All of them, the oldest first.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
     /// Calls `forget` with the name in memory of each, which it does not have there any more.
     pub(super) fn names_in_ram(&mut self, mut forget: impl FnMut(&str)) {
         for entry in &mut self.entries {
@@ -235,6 +240,17 @@ impl Names {
     /// The playlist below the directory.
     pub(super) fn playlist_uri(&self) -> &str {
         &self.playlist
+    }
+
+    /// The stream.
+    pub(super) fn stream(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// What `file` is called below the directory.
+    pub(super) fn below<'f>(&self, file: &'f str) -> &'f str {
+        let below = file.strip_prefix(&self.directory).unwrap_or(file);
+        below.trim_start_matches('/')
     }
 
     /// The playlist in memory.

@@ -1,5 +1,6 @@
 //! Where segments and playlists are: in memory, in files, or both.
 
+use crate::hub::StreamKey;
 use crate::io::disk::{CreateOptions, Disk, File, Reply};
 use crate::limits::HLS_RAM;
 use bytes::Bytes;
@@ -10,6 +11,8 @@ use std::io;
 /// A file in memory, as HTTP answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
+    /// The stream that it is a part of.
+    pub key: StreamKey,
     /// What is in it.
     pub body: Bytes,
     /// Its media type.

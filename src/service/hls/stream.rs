@@ -159,6 +159,22 @@ impl Stream {
         self.in_ram && self.names.unique && path.contains(&self.names.epoch)
     }
 
+    /// Whether `path` is its playlist or one of its segments in files, below whatever the server of
+    /// files calls the directory, or was a segment in memory.
+    pub(super) fn owns(&self, path: &str) -> bool {
+        let names = |name: &str| path.strip_suffix(name).is_some_and(|dir| dir.ends_with('/'));
+        let in_files = || {
+            let mut entries = self.window.entries();
+            let key = |entry: &Entry| entry.key.as_ref().and_then(|key| key.file.clone());
+            names(self.names.playlist_uri())
+                || entries.any(|entry| {
+                    let files = [Some(entry.file.clone()), key(entry)];
+                    files.iter().flatten().any(|file| names(self.names.below(file)))
+                })
+        };
+        self.was(path) || self.files.is_some() && in_files()
+    }
+
     /// Segments are kept in memory.
     pub(super) const fn in_ram(&self) -> bool {
         self.in_ram
@@ -237,7 +253,8 @@ impl Stream {
             let etag = format!("\"{}-{}-key\"", self.names.epoch, key.seq);
             let content_type = "application/octet-stream";
             let cache_control = "private, no-store".into();
-            self.ram.put(name, Stored { body, content_type, etag, cache_control });
+            let key = self.names.stream().clone();
+            self.ram.put(name, Stored { key, body, content_type, etag, cache_control });
         }
         if let Some(old) = self.key.replace(key.clone()) {
             self.forget_key(old);
@@ -360,7 +377,8 @@ impl Stream {
             false => format!("public, max-age={}", self.least_target()),
         };
         let etag = format!("\"{}-{}-{}\"", self.names.epoch, entry.seq, entry.unix);
-        Stored { body, content_type: "video/MP2T", etag, cache_control }
+        let key = self.names.stream().clone();
+        Stored { key, body, content_type: "video/MP2T", etag, cache_control }
     }
 
     /// Writes the playlist of now.
@@ -371,7 +389,8 @@ impl Stream {
             let etag = format!("\"{}-{}\"", self.names.epoch, self.next);
             let content_type = "application/vnd.apple.mpegurl";
             let cache_control = "public, max-age=1".into();
-            let stored = Stored { body: body.clone(), content_type, etag, cache_control };
+            let (key, body) = (self.names.stream().clone(), body.clone());
+            let stored = Stored { key, body, content_type, etag, cache_control };
             self.ram.put(self.names.playlist_mount(), stored);
         }
         match &mut self.files {

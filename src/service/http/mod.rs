@@ -2,9 +2,11 @@
 
 mod answer;
 mod client;
+mod guard;
 mod router;
 
 pub use answer::{Answer, Ask, Connection, Outcome, Parts, Reply};
+pub use guard::stream_at;
 pub use router::{Handler, Router, to_slash};
 
 use crate::config::Config;
@@ -48,6 +50,7 @@ fn site(cx: &Rc<Context>) -> Rc<Router> {
     known.unwrap_or_else(|| {
         let mut router = Router::default();
         router.crossdomain = config.http_server.crossdomain;
+        guard::routes(cx, &mut router);
         for service in SERVICES {
             (service.routes)(cx, &mut router);
         }
@@ -124,13 +127,20 @@ async fn answer(
     expect(&link, SEND_TIMEOUT, "no answer was found");
     let (method, crossdomain) = (request.method, router.crossdomain);
     let has_body = request.length != Some(0);
-    let mut ask =
-        Ask { cx: cx.clone(), request: Rc::new(request), peer: client, mount: 0, crossdomain };
+    let mut ask = Ask {
+        cx: cx.clone(),
+        request: Rc::new(request),
+        peer: client,
+        mount: 0,
+        crossdomain,
+        renamed: false,
+    };
     let mut answer = Answer::Next;
     if method == Method::Options {
         answer = options(crossdomain).into();
     } else {
-        for (mount, handler) in router.find(&ask.request.host, &ask.request.path) {
+        let mut handlers = router.find(&ask.request.host, &ask.request.path).into_iter();
+        while let Some((mount, handler)) = handlers.next() {
             ask.mount = mount;
             answer = handler(&ask);
             while let Answer::Later(task) = answer {
@@ -139,8 +149,14 @@ async fn answer(
                     Err(end) => return (link, Outcome::End(end)),
                 };
             }
-            if !matches!(answer, Answer::Next) {
-                break;
+            match answer {
+                Answer::As(request) if !ask.renamed => {
+                    (ask.request, ask.renamed) = (Rc::new(*request), true);
+                    handlers = router.find(&ask.request.host, &ask.request.path).into_iter();
+                    answer = Answer::Next;
+                }
+                Answer::Next | Answer::As(_) => answer = Answer::Next,
+                _ => break,
             }
         }
     }
@@ -159,7 +175,7 @@ async fn give(mut link: Connection, answer: Answer, crossdomain: bool) -> (Conne
     let mut answer = answer;
     loop {
         answer = match answer {
-            Answer::Next | Answer::Later(_) => Reply::status(404).into(),
+            Answer::Next | Answer::As(_) | Answer::Later(_) => Reply::status(404).into(),
             Answer::Take(take) => return take(link).await,
             Answer::Body(max, then) => match body(&mut link, max).await {
                 Ok(Some(body)) => then(body),
