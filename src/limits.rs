@@ -90,6 +90,21 @@ pub const HTTP_UNWANTED: usize = 64 * 1024;
 pub const HTTP_BODY: usize = 64 * 1024;
 /// Streams in the list of the page at `/`, some 300 bytes each in an answer. The others are counted.
 pub const STREAMS_LISTED: usize = 200;
+/// Bytes of JSON that is read. More is refused.
+pub const JSON_IN: usize = 64 * 1024;
+/// Objects and lists inside one another in JSON that is read. One more is refused.
+pub const JSON_DEPTH: usize = 16;
+/// Streams that statistics know beside those that are live, about 400 bytes each. The one that was
+/// live the longest time ago is forgotten, with its bytes; those of the vhost and the process stay.
+pub const STREAMS_KNOWN: usize = MAX_STREAMS;
+/// Streams or clients in one answer of the API, some 500 bytes each. More are asked for with
+/// `start`.
+pub const API_LISTED: usize = 500;
+/// Bytes of the body of a request to the API. A longer one is refused (413).
+pub const API_BODY: usize = 16 * 1024;
+/// Streams with series of their own in `/metrics`, some 700 bytes each in an answer. The others are
+/// in the sums of the process only; `runnel_streams_left_out` counts them.
+pub const METRICS_STREAMS: usize = 200;
 /// Files that are sent over HTTP at once, one descriptor each. One more is refused (503).
 pub const FILES_OPEN: usize = 64;
 /// Bytes of the index (`moov`) of an MP4 file that may be sent from a time on: some hours of it. A

@@ -168,11 +168,15 @@ impl Source {
         let state = self.state.borrow();
         let (kbps, fps) = state.meter.rates.unwrap_or_else(|| state.meter.rates(now));
         let mut measured = Measured { kbps, fps, since: state.meter.since, ..Measured::default() };
-        for (_, packet) in state.ring.from(state.ring.first()) {
+        let ring = &state.ring;
+        let mut seq = ring.end();
+        while seq > ring.first() && (measured.audio.is_none() || measured.video.is_none()) {
+            seq -= 1;
+            let Some(packet) = ring.get(seq) else { break };
             match packet.kind {
-                Kind::Video => measured.video = Some(packet.clone()),
-                Kind::Audio => measured.audio = Some(packet.clone()),
-                Kind::Data => {}
+                Kind::Video if measured.video.is_none() => measured.video = Some(packet.clone()),
+                Kind::Audio if measured.audio.is_none() => measured.audio = Some(packet.clone()),
+                _ => {}
             }
         }
         measured

@@ -9,6 +9,9 @@ pub mod link;
 pub mod load;
 pub mod log;
 pub mod player;
+pub mod proc;
+#[cfg(feature = "_random")]
+pub mod random;
 mod reactor;
 #[cfg(feature = "_http")]
 pub mod read;

@@ -1,4 +1,4 @@
-//! Questions to a task that answers them one after another.
+//! Requests to a task that answers them one after another.
 
 use smol::channel::{Receiver, Sender, bounded};
 use std::fmt;
@@ -6,23 +6,24 @@ use std::fmt;
 /// Questions that may wait; whoever has more waits with it.
 const QUEUE: usize = 4;
 
-/// A queue of requests, each with a way back for its answer `A`.
-pub struct Requests<A> {
-    sender: Sender<Sender<A>>,
-    receiver: Receiver<Sender<A>>,
+/// A queue of requests `Q`, each with a way back for its answer `A`.
+pub struct Requests<Q, A> {
+    sender: Sender<(Q, Sender<A>)>,
+    receiver: Receiver<(Q, Sender<A>)>,
 }
 
-impl<A> Requests<A> {
+impl<Q, A> Requests<Q, A> {
     /// Asks, and waits for the answer. `None` when nobody answers any more.
-    pub async fn ask(&self) -> Option<A> {
+    pub async fn ask(&self, request: Q) -> Option<A> {
         let (answer, answered) = bounded(1);
-        self.sender.send(answer).await.ok()?;
+        self.sender.send((request, answer)).await.ok()?;
         answered.recv().await.ok()
     }
 
-    /// The next request, to be answered.
-    pub async fn next(&self) -> Option<Asked<A>> {
-        self.receiver.recv().await.ok().map(Asked)
+    /// The next request, and who waits for its answer.
+    pub async fn next(&self) -> Option<(Q, Asked<A>)> {
+        let (request, asked) = self.receiver.recv().await.ok()?;
+        Some((request, Asked(asked)))
     }
 }
 
@@ -36,14 +37,14 @@ impl<A> Asked<A> {
     }
 }
 
-impl<A> Default for Requests<A> {
+impl<Q, A> Default for Requests<Q, A> {
     fn default() -> Self {
         let (sender, receiver) = bounded(QUEUE);
         Self { sender, receiver }
     }
 }
 
-impl<A> fmt::Debug for Requests<A> {
+impl<Q, A> fmt::Debug for Requests<Q, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Requests")
     }

@@ -10,7 +10,7 @@ mod reload;
 pub mod rtmp;
 
 use crate::config::{self, Config, Endpoint, HttpServer, LogTank};
-use crate::context::{self, Context};
+use crate::context::{self, Change, Context};
 use crate::hub::session::Kick;
 use crate::io::run::{self, Spawner, sleep};
 use crate::io::signal::{Request, Signals};
@@ -143,7 +143,7 @@ async fn serve(
     let context = cx.clone();
     cx.spawner.spawn(async move {
         let (context, options) = (&context, &options);
-        run::first(obey(signals, context, options), answer_reloads(context, options)).await;
+        run::first(obey(signals, context), answer_reloads(context, options)).await;
         stop_now.set();
     });
     stopping.await;
@@ -152,13 +152,13 @@ async fn serve(
 }
 
 /// Acts on signals until one of them is to stop.
-async fn obey(mut signals: Signals, cx: &Rc<Context>, options: &Options) {
+async fn obey(mut signals: Signals, cx: &Rc<Context>) {
     loop {
         match signals.next().await {
             Request::Stop => return,
             Request::Reload => {
                 // Whoever asks otherwise wants to know; the log says it to all.
-                let _ = reload::reload(cx, options).await;
+                let _ = cx.reloads.ask(Change::File).await;
             }
             Request::Reopen => {
                 tank::reopen();
@@ -168,10 +168,10 @@ async fn obey(mut signals: Signals, cx: &Rc<Context>, options: &Options) {
     }
 }
 
-/// Reloads for services that ask for it.
+/// Changes the configuration for whoever asks, one after another.
 async fn answer_reloads(cx: &Rc<Context>, options: &Options) {
-    while let Some(asked) = cx.reloads.next().await {
-        asked.answer(reload::reload(cx, options).await);
+    while let Some((change, asked)) = cx.reloads.next().await {
+        asked.answer(reload::reload(cx, options, change).await);
     }
 }
 

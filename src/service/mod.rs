@@ -3,12 +3,16 @@
 //! comes in ([`ingress`]).
 
 pub mod admission;
+#[cfg(feature = "api")]
+pub mod api;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(feature = "dvr")]
 pub mod dvr;
 #[cfg(feature = "hds")]
 pub mod hds;
+#[cfg(feature = "heartbeat")]
+pub mod heartbeat;
 #[cfg(feature = "hls")]
 pub mod hls;
 #[cfg(feature = "_http")]
@@ -20,6 +24,8 @@ pub mod path;
 pub mod remux;
 #[cfg(feature = "static-files")]
 pub mod static_files;
+#[cfg(feature = "_stats")]
+pub mod stats;
 #[cfg(feature = "web")]
 pub mod web;
 
@@ -61,6 +67,8 @@ pub struct Service {
     pub port: Option<Port>,
     /// The HTTP paths that it answers on the port of `http_server`.
     pub routes: fn(&Rc<Context>, &mut Router),
+    /// The same on the port of `http_api`.
+    pub api_routes: fn(&Rc<Context>, &mut Router),
 }
 
 /// A task of this thread.
@@ -100,12 +108,16 @@ impl Service {
             stop: || {},
             port: None,
             routes: |_, _| {},
+            api_routes: |_, _| {},
         }
     }
 }
 
 /// Every service of this image.
 pub static SERVICES: &[Service] = &[
+    // First: it knows a stream before others tell of it.
+    #[cfg(feature = "_stats")]
+    stats::SERVICE,
     #[cfg(feature = "demo")]
     demo::SERVICE,
     #[cfg(feature = "hls")]
@@ -122,6 +134,10 @@ pub static SERVICES: &[Service] = &[
     static_files::SERVICE,
     #[cfg(feature = "web")]
     web::SERVICE,
+    #[cfg(feature = "api")]
+    api::SERVICE,
+    #[cfg(feature = "heartbeat")]
+    heartbeat::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -151,4 +167,8 @@ pub const FEATURES: &[&str] = &[
     "static-files",
     #[cfg(feature = "web")]
     "web",
+    #[cfg(feature = "api")]
+    "api",
+    #[cfg(feature = "heartbeat")]
+    "heartbeat",
 ];

@@ -19,6 +19,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
+use std::thread::LocalKey;
 use std::time::Duration;
 
 /// Listens where `http_server` says.
@@ -34,24 +35,37 @@ pub const SERVICE: Service = Service {
 };
 
 thread_local! {
-    /// The router of `http_server` and the configuration that it was made from.
-    static SITE: RefCell<Option<(Rc<Config>, Rc<Router>)>> = const { RefCell::new(None) };
+    static SITE: Cached = const { RefCell::new(None) };
 }
+
+/// A router and the configuration that it was made from.
+pub type Cached = RefCell<Option<(Rc<Config>, Rc<Router>)>>;
 
 /// The paths of all services under the configuration of now.
 fn site(cx: &Rc<Context>) -> Rc<Router> {
-    let config = cx.config();
-    let known = SITE.with_borrow(|site| {
-        site.as_ref().filter(|(of, _)| Rc::ptr_eq(of, &config)).map(|(_, router)| router.clone())
-    });
-    known.unwrap_or_else(|| {
+    cached(cx, &SITE, |config| {
         let mut router = Router::default();
         router.crossdomain = config.http_server.crossdomain;
         for service in SERVICES {
             (service.routes)(cx, &mut router);
         }
-        let router = Rc::new(router);
-        SITE.set(Some((config, router.clone())));
+        router
+    })
+}
+
+/// The router that is kept in `place`, made anew after each change of the configuration.
+pub fn cached(
+    cx: &Context,
+    place: &'static LocalKey<Cached>,
+    make: impl FnOnce(&Config) -> Router,
+) -> Rc<Router> {
+    let config = cx.config();
+    let known = place.with_borrow(|kept| {
+        kept.as_ref().filter(|(of, _)| Rc::ptr_eq(of, &config)).map(|(_, router)| router.clone())
+    });
+    known.unwrap_or_else(|| {
+        let router = Rc::new(make(&config));
+        place.set(Some((config, router.clone())));
         router
     })
 }
@@ -126,7 +140,7 @@ async fn answer(
     };
     let mut answer = Answer::Next;
     if method == Method::Options {
-        answer = options(crossdomain).into();
+        answer = options(router).into();
     } else {
         for (mount, handler) in router.find(&ask.request.host, &ask.request.path) {
             ask.mount = mount;
@@ -157,7 +171,11 @@ async fn give(mut link: Connection, answer: Answer, crossdomain: bool) -> (Conne
     let mut answer = answer;
     loop {
         answer = match answer {
-            Answer::Next | Answer::Later(_) => Reply::status(404).into(),
+            Answer::Next => Reply::status(404).into(),
+            Answer::Later(task) => match link.unless_kicked(task).await {
+                Ok(answer) => answer,
+                Err(end) => return (link, Outcome::End(end)),
+            },
             Answer::Take(take) => return take(link).await,
             Answer::Body(max, then) => match body(&mut link, max).await {
                 Ok(Some(body)) => then(body),
@@ -274,12 +292,13 @@ pub fn allow(crossdomain: bool, headers: &mut Vec<(&'static str, String)>) {
     }
 }
 
-fn options(crossdomain: bool) -> Reply {
-    if !crossdomain {
+fn options(router: &Router) -> Reply {
+    if !router.crossdomain {
         return Reply::status(405);
     }
     let mut reply = Reply { body: bytes::Bytes::new(), ..Reply::status(200) };
-    let methods = "GET, POST, HEAD, PUT, DELETE";
+    let all = "GET, POST, HEAD, PUT, DELETE";
+    let methods = if router.read_only { "GET, HEAD" } else { all };
     let names = "Cache-Control,X-Proxy-Authorization,X-Requested-With,Content-Type,Range";
     reply.headers.push(("Access-Control-Allow-Methods", methods.into()));
     reply.headers.push(("Access-Control-Allow-Headers", names.into()));
