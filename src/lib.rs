@@ -63,6 +63,8 @@
 //!   before it promises anything, and tells them what happened.
 //! * A reload compares the vhosts: services whose part differs ([`Service`](service::Service))
 //!   begin anew with a live stream, and everybody else goes on as if nothing had happened.
+//! * What turns to other servers: [`io::connect`] for a connection by name (`srv:` names too),
+//!   `io::fetch` for HTTP. Neither blocks the thread; both end when they are dropped.
 //! * A new directive: one line in the `section!` it belongs to ([`config`]); `conf/full.conf` is
 //!   generated from it.
 //! * A new bound: [`limits`], and in `boards/*.toml` when it depends on the board.

@@ -78,7 +78,8 @@ pub const LOG_QUEUE: usize = 64 * 1024;
 pub const LOG_LINE: usize = 4096;
 /// Bytes of the head of an HTTP request, kept while it comes in, and its lines until it is answered;
 /// of a player only until it starts. A longer one is refused (431), and so is a client that sent
-/// more requests than that ahead of their answers.
+/// more requests than that ahead of their answers. The same for the head of a reply to a request of
+/// our own; with a longer one it fails.
 pub const HTTP_HEAD: usize = 8 * 1024;
 /// Header lines of an HTTP request. One more is refused (431).
 pub const HTTP_HEADERS: usize = 64;
@@ -88,6 +89,45 @@ pub const HTTP_UNWANTED: usize = 64 * 1024;
 /// Bytes of a body that a service has in memory at once, unless it says less. A longer one is
 /// refused (413).
 pub const HTTP_BODY: usize = 64 * 1024;
+/// Bytes of a host name (RFC 1035 §2.3.4). A longer one is refused.
+pub const DNS_NAME: usize = 253;
+/// Bytes of an answer of a name server, kept while it is read. The rest of a longer one is cut, and
+/// with it the answer is refused.
+pub const DNS_PACKET: usize = 4096;
+/// Records of an answer, about 80 bytes each while it is read. The others do not count.
+pub const DNS_RECORDS: usize = 64;
+/// Addresses of a host that are tried, 32 bytes each. The others are not.
+pub const DNS_ADDRESSES: usize = 8;
+/// Hosts of a service (SRV) that are looked up, one after another, and tried. The others are not.
+pub const DNS_HOSTS: usize = 8;
+/// Name servers and search domains that are used, of `/etc/resolv.conf`. The others are not.
+pub const DNS_SERVERS: usize = 3;
+/// Bytes of `/etc/hosts` and `/etc/resolv.conf` that are looked at, kept meanwhile.
+pub const DNS_FILE: usize = 64 * 1024;
+/// For the answer of a name server; then it is the next one's turn. `options timeout:` in
+/// `/etc/resolv.conf` says otherwise.
+pub const DNS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often each name server is asked. `options attempts:` says otherwise.
+pub const DNS_ATTEMPTS: u32 = 3;
+/// For IPv6 addresses when those for IPv4 are here, and the other way round: there are name servers
+/// that do not answer for both.
+pub const DNS_OTHER: Duration = Duration::from_millis(500);
+/// From one attempt to connect to the next address of the same host, which does not end the first
+/// (RFC 8305 §5).
+pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
+/// HTTP requests of one service at once, a descriptor each (three while a name is looked up) and
+/// [`FETCH_BYTES`] at most. The next one waits, within its time.
+pub const FETCHES: usize = 16;
+/// The most that an HTTP request of our own has in memory, with a body of the reply of
+/// [`HTTP_BODY`]: its task, the reply's head and lines, a read of the body.
+pub const FETCH_BYTES: usize = 8 * 1024 + 2 * HTTP_HEAD + READ_BUF + HTTP_BODY;
+/// Connections to HTTP servers that a service keeps for its next request, a descriptor each. The
+/// oldest one is closed.
+pub const FETCH_KEPT: usize = 8;
+/// For an HTTP request of our own from its begin to its end, unless its maker says otherwise.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// For how long such a connection is used again.
+pub const FETCH_IDLE: Duration = Duration::from_secs(30);
 /// Streams in the list of the page at `/`, some 300 bytes each in an answer. The others are counted.
 pub const STREAMS_LISTED: usize = 200;
 /// Bytes of JSON that is read. More is refused.
@@ -249,7 +289,8 @@ pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
     let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
-    let services = HLS_RAM + DISK_RESERVE + FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
+    let files = FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
+    let services = HLS_RAM + DISK_RESERVE + files + FETCHES * FETCH_BYTES;
     // A 32-bit machine has no more than it can address.
     clients
         .saturating_mul(CLIENT_BYTES)

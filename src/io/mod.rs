@@ -1,9 +1,12 @@
 //! The only folder that names the runtime, sockets, files, processes, threads and the clock.
 
 pub mod clock;
+pub mod connect;
 pub mod disk;
 #[cfg(feature = "_state")]
 pub mod durable;
+#[cfg(feature = "_fetch")]
+pub mod fetch;
 pub mod files;
 pub mod link;
 pub mod load;
@@ -13,9 +16,9 @@ pub mod proc;
 #[cfg(feature = "_random")]
 pub mod random;
 mod reactor;
-#[cfg(feature = "_http")]
 pub mod read;
 pub mod requests;
+pub mod resolve;
 pub mod run;
 pub mod signal;
 pub mod stage;

@@ -172,7 +172,9 @@ fn pieces() -> Pieces {
 }
 
 /// Runs `job` on the thread for files.
-async fn run<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+pub(super) async fn run<T: Send + 'static>(
+    job: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     let (sender, receiver) = bounded(1);
     let job: Job = Box::new(move || {
         let _ = sender.try_send(job());

@@ -1,8 +1,10 @@
 //! Protocols without I/O: machines that take bytes and give events and bytes.
 
 pub mod amf0;
+pub mod authority;
+pub mod dns;
 pub mod framing;
-#[cfg(feature = "_http")]
+#[cfg(any(feature = "_http", feature = "_fetch"))]
 pub mod http;
 pub mod rtmp;
 

@@ -1,9 +1,12 @@
-//! HTTP/1.1 (RFC 9112) and HTTP/1.0, the server's side.
+//! HTTP/1.1 (RFC 9112) and HTTP/1.0, both sides.
 
 mod body;
+#[cfg(feature = "_fetch")]
+pub mod client;
 mod request;
 mod response;
 mod server;
+pub mod url;
 
 pub use request::{Method, Request, encode_path};
 pub use response::{Length, Response, date, reason};

@@ -200,7 +200,7 @@ fn path(raw: &str) -> Result<String, Error> {
 }
 
 /// Replaces `%41` by `A`; a `%` without two digits stays.
-fn decode(raw: &[u8]) -> Vec<u8> {
+pub(super) fn decode(raw: &[u8]) -> Vec<u8> {
     let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
     let mut out = Vec::new();
     let mut rest = raw;
