@@ -1,7 +1,7 @@
 //! What a configuration says, for programs that show it.
 
-use super::{Config, Vhost};
 use super::section::Section;
+use super::{Config, Vhost};
 
 /// The value of a directive.
 #[derive(Clone, Debug, PartialEq)]

@@ -144,7 +144,13 @@ fn nodes(text: &str) -> Result<Vec<Node>, Error> {
 }
 
 /// Gives the first directive `name` in `block` other words, or adds one.
-fn set(text: &str, block: &Node, depth: usize, name: &str, words: &[String]) -> Result<String, Error> {
+fn set(
+    text: &str,
+    block: &Node,
+    depth: usize,
+    name: &str,
+    words: &[String],
+) -> Result<String, Error> {
     let words = joined(words)?;
     Ok(match block.children.iter().find(|n| n.name == name && n.body.is_none()) {
         Some(found) => replaced(text, found.args.clone(), &words),
@@ -236,7 +242,11 @@ mod tests {
     fn cases() -> Vec<(&'static str, Edit, String)> {
         let set = |name, words: &[&str]| Edit::Set(name, strings(words));
         vec![
-            (FILE, set("listen", &["1935", "1936"]), FILE.replace("listen   1935", "listen 1935 1936")),
+            (
+                FILE,
+                set("listen", &["1935", "1936"]),
+                FILE.replace("listen   1935", "listen 1935 1936"),
+            ),
             (FILE, set("max_connections", &["20"]), FILE.replace(" 10 ;", " 20;")),
             (FILE, set("pid", &["./a b.pid"]), format!("{FILE}pid \"./a b.pid\";\n")),
             ("listen 1;", set("pid", &["x;y"]), "listen 1;\npid \"x;y\";\n".into()),

@@ -53,36 +53,24 @@ fn process(page: &mut Page, ask: &Ask) {
 type Series = (&'static str, &'static str, &'static str, fn(&StreamRow) -> u64);
 
 const SERIES: &[Series] = &[
-    (
-        "runnel_stream_publishing",
-        "gauge",
-        "Whether somebody publishes the stream.",
-        |row| row.active.into(),
-    ),
-    (
-        "runnel_stream_clients",
-        "gauge",
-        "Connections that publish or play the stream.",
-        |row| row.clients.into(),
-    ),
+    ("runnel_stream_publishing", "gauge", "Whether somebody publishes the stream.", |row| {
+        row.active.into()
+    }),
+    ("runnel_stream_clients", "gauge", "Connections that publish or play the stream.", |row| {
+        row.clients.into()
+    }),
     (
         "runnel_stream_received_bytes_total",
         "counter",
         "Bytes from the clients of the stream.",
         |row| row.bytes.received,
     ),
-    (
-        "runnel_stream_sent_bytes_total",
-        "counter",
-        "Bytes to the clients of the stream.",
-        |row| row.bytes.sent,
-    ),
-    (
-        "runnel_stream_video_frames_total",
-        "counter",
-        "Video frames that were published.",
-        |row| row.frames,
-    ),
+    ("runnel_stream_sent_bytes_total", "counter", "Bytes to the clients of the stream.", |row| {
+        row.bytes.sent
+    }),
+    ("runnel_stream_video_frames_total", "counter", "Video frames that were published.", |row| {
+        row.frames
+    }),
 ];
 
 fn streams(page: &mut Page, ask: &Ask) {

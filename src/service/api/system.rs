@@ -56,8 +56,7 @@ const SELF: &[&str] = &[
 ];
 
 /// The fields of the first line of `/proc/stat` (proc_stat(5)).
-const CPU: &[&str] =
-    &["user", "nice", "sys", "idle", "iowait", "irq", "softirq", "steal", "guest"];
+const CPU: &[&str] = &["user", "nice", "sys", "idle", "iowait", "irq", "softirq", "steal", "guest"];
 
 pub(super) fn self_proc_stats(ask: &Ask) -> String {
     let text = read("/proc/self/stat");

@@ -149,10 +149,7 @@ pub(super) fn redirect(ask: &Ask) -> Answer {
 }
 
 /// An object that begins as most answers do.
-pub(super) fn headed(
-    ask: &Ask,
-    fill: impl FnOnce(&mut crate::format::json::Object<'_>),
-) -> String {
+pub(super) fn headed(ask: &Ask, fill: impl FnOnce(&mut crate::format::json::Object<'_>)) -> String {
     object(|o| {
         o.int("code", 0_u32);
         o.int("server", stats::of(&ask.cx).server());

@@ -225,8 +225,11 @@ impl Stats {
         self.look(cx);
         let book = self.book.borrow();
         let is_live = |key| cx.hub.find(key).is_some_and(|source| source.publisher().is_some());
-        let mut all: Vec<_> =
-            book.streams.iter().map(|(key, stream)| (!is_live(key), stream.id, key, stream)).collect();
+        let mut all: Vec<_> = book
+            .streams
+            .iter()
+            .map(|(key, stream)| (!is_live(key), stream.id, key, stream))
+            .collect();
         all.sort_unstable_by_key(|(idle, id, ..)| (*idle, *id));
         let live = all.iter().filter(|(idle, ..)| !idle).count();
         let left_out = all.len().saturating_sub(count);
@@ -358,7 +361,8 @@ impl Book {
             if self.streams.len() >= STREAMS_KNOWN + MAX_STREAMS {
                 // Many were named since the last time that idle ones were forgotten.
                 let free = |s: &Stream| s.clients == 0 && Rc::strong_count(&s.counts) == 1;
-                let oldest = self.streams.iter().filter(|(_, s)| free(s)).min_by_key(|(_, s)| s.used);
+                let oldest =
+                    self.streams.iter().filter(|(_, s)| free(s)).min_by_key(|(_, s)| s.used);
                 if let Some(key) = oldest.map(|(key, _)| key.clone()) {
                     self.streams.remove(&key);
                 }
@@ -412,12 +416,15 @@ impl Book {
                 stream.used = now;
             }
         }
-        let idle = |stream: &Stream| stream.used < now;
-        let live = self.streams.values().filter(|stream| !idle(stream)).count();
-        while self.streams.len() > live + STREAMS_KNOWN {
-            let oldest = self.streams.iter().filter(|(_, s)| idle(s)).min_by_key(|(_, s)| s.used);
-            let Some(key) = oldest.map(|(key, _)| key.clone()) else { break };
-            self.streams.remove(&key);
+        let mut idle: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(_, s)| s.used < now)
+            .map(|(k, s)| (s.used, k.clone()))
+            .collect();
+        if let Some(excess) = idle.len().checked_sub(STREAMS_KNOWN).filter(|excess| *excess > 0) {
+            idle.sort_unstable_by_key(|(used, _)| *used);
+            idle.iter().take(excess).for_each(|(_, key)| drop(self.streams.remove(key)));
         }
         // Those of the file are few; others are known for as long as their streams are.
         let config = cx.config();

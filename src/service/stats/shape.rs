@@ -61,9 +61,7 @@ impl Video {
         let (width, height) = detail.size().unwrap_or_default();
         let (profile, level) = match &detail {
             Detail::Avc(c) => (c.profile_name(), c.level_text()),
-            Detail::Hevc(c) => {
-                (c.profile_name(), format!("{}.{}", c.level / 30, c.level % 30 / 3))
-            }
+            Detail::Hevc(c) => (c.profile_name(), format!("{}.{}", c.level / 30, c.level % 30 / 3)),
             _ => ("", String::new()),
         };
         Self { codec, profile, level, width, height }
@@ -86,7 +84,9 @@ impl Audio {
         let flags = packet.payload.first().copied().unwrap_or_default();
         // What FLV says of it (FLV 10.1 §E.4.2.1); of a fourCC it says nothing.
         let (rate, channels) = match codec {
-            Codec::Id(_) => ([5512, 11025, 22050, 44100][usize::from(flags >> 2 & 3)], 1 + (flags & 1)),
+            Codec::Id(_) => {
+                ([5512, 11025, 22050, 44100][usize::from(flags >> 2 & 3)], 1 + (flags & 1))
+            }
             _ => (0, 0),
         };
         Self { codec: name, rate, channels, profile: "" }
