@@ -134,12 +134,17 @@ pub const STREAMS_LISTED: usize = 200;
 pub const JSON_IN: usize = 64 * 1024;
 /// Objects and lists inside one another in JSON that is read. One more is refused.
 pub const JSON_DEPTH: usize = 16;
-/// Streams that statistics know beside those that are live, about 400 bytes each. The one that was
+/// Streams that statistics know beside those that are live, [`KNOWN_BYTES`] each at most. The one that was
 /// live the longest time ago is forgotten, with its bytes; those of the vhost and the process stay.
 pub const STREAMS_KNOWN: usize = MAX_STREAMS;
 /// Streams or clients in one answer of the API, some 500 bytes each. More are asked for with
 /// `start`.
 pub const API_LISTED: usize = 500;
+/// Bytes of answers of the API that clients have not taken yet, those above [`API_SMALL`]. One more
+/// is refused (503).
+pub const API_OUT: usize = 2 << 20;
+/// Bytes of an answer of the API that count as part of its connection.
+pub const API_SMALL: usize = 16 * 1024;
 /// Bytes of the body of a request to the API. A longer one is refused (413).
 pub const API_BODY: usize = 16 * 1024;
 /// Streams with series of their own in `/metrics`, some 700 bytes each in an answer. The others are
@@ -260,6 +265,8 @@ pub const PACKET_BYTES: usize = 40;
 /// allocator, so that the process gets small again.
 pub const MEDIA_KEPT: usize = 2 << 20;
 
+/// The most that statistics have of a stream: its names, its counters.
+pub const KNOWN_BYTES: usize = 3 * NAME_MAX + 512;
 /// The most that a connection has in memory: its task, messages begun on all chunk streams, a
 /// read that waits behind one of them, replies and headers that the peer does not read.
 pub const CLIENT_BYTES: usize =
@@ -290,7 +297,8 @@ pub const fn worst_case(clients: usize) -> usize {
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
     let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
     let files = FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
-    let services = HLS_RAM + DISK_RESERVE + files + FETCHES * FETCH_BYTES;
+    let told = (STREAMS_KNOWN + MAX_STREAMS) * KNOWN_BYTES + API_OUT;
+    let services = HLS_RAM + DISK_RESERVE + files + FETCHES * FETCH_BYTES + told;
     // A 32-bit machine has no more than it can address.
     clients
         .saturating_mul(CLIENT_BYTES)

@@ -242,7 +242,11 @@ fn a_published_stream_is_told_with_its_codecs_and_bytes() {
     );
     eventually("the stream is there, with both headers", SOON, || {
         list(&api.json("/api/v1/streams/"), "streams").iter().any(|s| {
-            matches!((&s["video"], &s["audio"]), (JsonValue::Object(_), JsonValue::Object(_)))
+            number(s, "clients") == 1.0
+                && matches!(
+                    (&s["video"], &s["audio"]),
+                    (JsonValue::Object(_), JsonValue::Object(_))
+                )
         })
     });
     let stream = list(&api.json("/api/v1/streams"), "streams").remove(0);
@@ -258,7 +262,6 @@ fn a_published_stream_is_told_with_its_codecs_and_bytes() {
     assert_eq!(text(&stream["video"], "codec"), "H264");
     assert_eq!(text(&stream["audio"], "codec"), "AAC");
     assert_eq!(text(&stream["audio"], "profile"), "LC");
-    assert_eq!(number(&stream, "clients"), 1.0);
     assert_eq!(stream["publish"]["active"], true.into());
     let bytes = number(&stream, "recv_bytes");
     let id = number(&stream, "id");
@@ -513,7 +516,7 @@ fn bad_requests_are_refused_and_do_no_harm() {
     let api = Api::start(RAW, "vhost __defaultVhost__ { }");
     let raw = "/api/v1/raw?rpc=reload";
     let huge = vec![b'x'; 1 << 20];
-    let deep = format!("{}1{}", "{\"a\":".repeat(3000), "}".repeat(3000));
+    let deep = format!("{}1{}", "{\"a\":".repeat(1500), "}".repeat(1500));
     let cases: &[(&str, &str, &str, &[u8], u16)] = &[
         ("PATCH", raw, "", b"", 405),
         ("BREW", "/api/v1/vhosts/", "", b"", 405),

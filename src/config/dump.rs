@@ -15,9 +15,9 @@ pub enum Said {
     /// Words.
     List(Vec<String>),
     /// What stands in its braces.
-    Block(Vec<(&'static str, Said)>),
+    Block(Vec<(&'static str, Self)>),
     /// The same, of a directive that may be there many times.
-    Blocks(Vec<Vec<(&'static str, Said)>>),
+    Blocks(Vec<Vec<(&'static str, Self)>>),
 }
 
 /// Every directive outside the vhosts.

@@ -92,7 +92,7 @@ struct Node {
     args: Range<usize>,
     /// Between its braces.
     body: Option<Range<usize>>,
-    children: Vec<Node>,
+    children: Vec<Self>,
 }
 
 /// The directives of `text`, whose syntax is known to be right.

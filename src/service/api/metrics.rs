@@ -1,5 +1,6 @@
 //! `/metrics`, in the text format of Prometheus (0.0.4).
 
+use super::held;
 use crate::io::{clock, proc};
 use crate::limits::{BOARD, METRICS_STREAMS};
 use crate::proto::http::Method;
@@ -14,7 +15,8 @@ pub(super) fn answer(ask: &Ask) -> Answer {
     let mut page = Page::default();
     process(&mut page, ask);
     streams(&mut page, ask);
-    let mut reply = Reply::new("text/plain; version=0.0.4; charset=utf-8", page.0);
+    let Some(body) = held::body(page.0) else { return Reply::status(503).into() };
+    let mut reply = Reply::new("text/plain; version=0.0.4; charset=utf-8", body);
     reply.headers.push(("Cache-Control", "no-store".into()));
     reply.into()
 }

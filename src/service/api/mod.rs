@@ -4,6 +4,7 @@
 //! Reading is as open as in the original. Whatever changes something goes by [`guard`] first.
 
 mod guard;
+mod held;
 mod lists;
 mod metrics;
 mod raw;
@@ -172,9 +173,13 @@ fn code(code: u16) -> String {
 
 /// An answer in JSON, or in JSONP where that is asked for.
 fn json(ask: &Ask, text: &str) -> Answer {
-    let mut reply = match guard::callback(ask) {
-        None => Reply::new("application/json", text.to_owned()),
-        Some(name) => Reply::new("text/javascript", format!("{name}({text})")),
+    let (content_type, text) = match guard::callback(ask) {
+        None => ("application/json", text.to_owned()),
+        Some(name) => ("text/javascript", format!("{name}({text})")),
+    };
+    let mut reply = match held::body(text) {
+        Some(body) => Reply::new(content_type, body),
+        None => return Reply::status(503).into(),
     };
     reply.headers.push(("Cache-Control", "no-cache".into()));
     reply.headers.push(("X-Content-Type-Options", "nosniff".into()));

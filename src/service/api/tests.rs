@@ -135,6 +135,22 @@ fn only_who_may_kicks_a_client() {
 }
 
 #[test]
+fn without_a_token_in_the_file_one_is_made_for_the_time_of_a_run() {
+    let mut config = config(true);
+    let api = HttpApi { token: String::new(), ..HttpApi::clone(&config.http_api) };
+    config.http_api = Rc::new(api);
+    with_context(config, |cx| {
+        let session = enter(cx, 7);
+        let kick = |header: &str| reply(cx, "DELETE /api/v1/clients/7", header, THERE).0;
+        assert_eq!((kick(""), kick("X-Api-Token: \r\n")), (401, 401));
+        assert_eq!((kick("X-Api-Token: 0\r\n"), session.kicked()), (401, None));
+        let token = token::made(cx).unwrap();
+        assert_eq!((token.len(), token::made(cx)), (32, Some(token.clone())));
+        assert_eq!(kick(&format!("X-Api-Token: {token}\r\n")), 200);
+    });
+}
+
+#[test]
 fn a_url_alone_kicks_nobody() {
     with_context(config(true), |cx| {
         let session = enter(cx, 7);

@@ -18,13 +18,15 @@ pub(super) async fn announce(cx: Rc<Context>) {
     let config = cx.config();
     let api = &config.http_api;
     let local = api.listen.ip.is_some_and(|ip| ip.is_loopback());
-    if api.enabled && api.token.is_empty() && !local {
-        if let Some(token) = made(&cx) {
-            log::info!(
-                "API: until the next start this token lets other machines change something: \
-                 {token} (http_api {{ token }} sets one for good)"
-            );
-        }
+    if api.enabled
+        && api.token.is_empty()
+        && !local
+        && let Some(token) = made(&cx)
+    {
+        log::info!(
+            "API: until the next start this token lets other machines change something: {token} \
+             (http_api {{ token }} sets one for good)"
+        );
     }
 }
 
@@ -48,7 +50,7 @@ fn same(secret: &[u8], given: &[u8]) -> bool {
 }
 
 /// Made when it is first needed, or later, when the system has no randomness yet.
-fn made(cx: &Context) -> Option<String> {
+pub(super) fn made(cx: &Context) -> Option<String> {
     let made = cx.part::<Made>();
     if made.0.borrow().is_none() {
         let mut bytes = [0; 16];
