@@ -363,6 +363,38 @@ fn consoles_of_other_sites_read_by_jsonp_and_cors() {
     assert!(said.starts_with("HTTP/1.1 403"), "{said}");
 }
 
+/// A server with the sample `name`; `from` and `to` are replaced in it, its ports are.
+fn sample(name: &str, from: &str, to: &str) -> Api {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("conf/{name}.conf"));
+    let (rtmp, port, dir) = (free_port(), free_port(), TempDir::new());
+    let conf = fs::read_to_string(path).unwrap();
+    let conf = conf.replace("listen 1935;", &format!("listen 127.0.0.1:{rtmp};"));
+    let conf = conf.replace("listen 1985;", &format!("listen 127.0.0.1:{port};"));
+    assert!(conf.contains(from));
+    fs::write(dir.join("test.conf"), conf.replace(from, to)).unwrap();
+    let server = Server::spawn(Command::new(RUNNEL).args(["-c", "test.conf"]), rtmp, dir);
+    Api { server, port }
+}
+
+#[test]
+fn the_samples_of_the_raw_api_and_of_heartbeats_do_what_they_say() {
+    let api = sample("http.api.raw", "", "");
+    api.server.line("API listens at");
+    let raw = api.json("/api/v1/raw?rpc=raw")["http_api"]["raw_api"].clone();
+    assert_kinds(&raw, "enabled:b allow_reload:b allow_query:b allow_update:b");
+    assert_eq!((&raw["enabled"], &raw["allow_update"]), (&true.into(), &true.into()));
+    assert_eq!(api.send("POST", "/api/v1/raw?rpc=reload", "", b"").1, "{\"code\":0}");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = format!("127.0.0.1:{}/", listener.local_addr().unwrap().port());
+    let start = Instant::now();
+    let _api = sample("http.heartbeat", "127.0.0.1:8085/", &port);
+    let (mut socket, _) = listener.accept().unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(9), "{:?}", start.elapsed());
+    let mut bytes = [0; 64];
+    socket.read_exact(&mut bytes).unwrap();
+    assert!(bytes.starts_with(b"POST /api/v1/servers HTTP/1.1\r\n"));
+}
+
 /// All of the raw API.
 const RAW: &str = "raw_api { enabled on; allow_reload on; allow_query on; allow_update on; }";
 

@@ -167,19 +167,9 @@ impl Source {
     pub fn measure(&self, now: u64) -> Measured {
         let state = self.state.borrow();
         let (kbps, fps) = state.meter.rates.unwrap_or_else(|| state.meter.rates(now));
-        let mut measured = Measured { kbps, fps, since: state.meter.since, ..Measured::default() };
-        let ring = &state.ring;
-        let mut seq = ring.end();
-        while seq > ring.first() && (measured.audio.is_none() || measured.video.is_none()) {
-            seq -= 1;
-            let Some(packet) = ring.get(seq) else { break };
-            match packet.kind {
-                Kind::Video if measured.video.is_none() => measured.video = Some(packet.clone()),
-                Kind::Audio if measured.audio.is_none() => measured.audio = Some(packet.clone()),
-                _ => {}
-            }
-        }
-        measured
+        let newest = |kind| state.ring.newest(kind).cloned();
+        let (audio, video) = (newest(Kind::Audio), newest(Kind::Video));
+        Measured { kbps, fps, since: state.meter.since, audio, video }
     }
 
     /// Counts how often somebody began to publish it.

@@ -1,7 +1,7 @@
 //! The HTTP API: what SRS 2.0 answers below `/api/v1/`, with its field names and types, the raw API
 //! of 3.0, `/metrics` and `/healthz`.
 //!
-//! Reading is as open as in the original. Whatever changes something goes by [`guard`] first.
+//! Reading is as open as in the original. Whatever changes something goes by `guard` first.
 
 mod guard;
 mod held;
@@ -20,7 +20,6 @@ use crate::limits::API_BODY;
 use crate::proto::http::Method;
 use crate::service::http::{self, Answer, Ask, Cached, Reply, Router};
 use crate::service::{Port, SERVICES, Service};
-use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Answers where `http_api` says.
@@ -45,12 +44,12 @@ pub const SERVICE: Service = Service {
     ..Service::new("api")
 };
 
-thread_local! {
-    static SITE: Cached = const { RefCell::new(None) };
-}
+/// What is kept for the port of `http_api`.
+#[derive(Default)]
+struct Site(Cached);
 
 fn site(cx: &Rc<Context>) -> Rc<Router> {
-    http::cached(cx, &SITE, |config| {
+    http::cached(cx, &cx.part::<Site>().0, |config| {
         let mut router = Router::default();
         (router.crossdomain, router.read_only) = (config.http_api.crossdomain, true);
         for service in SERVICES {

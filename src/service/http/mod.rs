@@ -19,7 +19,6 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::thread::LocalKey;
 use std::time::Duration;
 
 /// Listens where `http_server` says.
@@ -34,16 +33,16 @@ pub const SERVICE: Service = Service {
     ..Service::new("_http")
 };
 
-thread_local! {
-    static SITE: Cached = const { RefCell::new(None) };
-}
-
 /// A router and the configuration that it was made from.
 pub type Cached = RefCell<Option<(Rc<Config>, Rc<Router>)>>;
 
+/// What is kept for the port of `http_server`.
+#[derive(Default)]
+struct Site(Cached);
+
 /// The paths of all services under the configuration of now.
 fn site(cx: &Rc<Context>) -> Rc<Router> {
-    cached(cx, &SITE, |config| {
+    cached(cx, &cx.part::<Site>().0, |config| {
         let mut router = Router::default();
         router.crossdomain = config.http_server.crossdomain;
         for service in SERVICES {
@@ -54,20 +53,15 @@ fn site(cx: &Rc<Context>) -> Rc<Router> {
 }
 
 /// The router that is kept in `place`, made anew after each change of the configuration.
-pub fn cached(
-    cx: &Context,
-    place: &'static LocalKey<Cached>,
-    make: impl FnOnce(&Config) -> Router,
-) -> Rc<Router> {
+pub fn cached(cx: &Context, place: &Cached, make: impl FnOnce(&Config) -> Router) -> Rc<Router> {
     let config = cx.config();
-    let known = place.with_borrow(|kept| {
-        kept.as_ref().filter(|(of, _)| Rc::ptr_eq(of, &config)).map(|(_, router)| router.clone())
-    });
-    known.unwrap_or_else(|| {
-        let router = Rc::new(make(&config));
-        place.set(Some((config, router.clone())));
-        router
-    })
+    let kept = place.borrow().clone();
+    if let Some((_, router)) = kept.filter(|(of, _)| Rc::ptr_eq(of, &config)) {
+        return router;
+    }
+    let router = Rc::new(make(&config));
+    place.replace(Some((config, router.clone())));
+    router
 }
 
 /// Serves a client to its end. `router` says who answers; it is asked at each request.

@@ -29,7 +29,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Counts, and takes a sample every [`EVERY`].
+/// Counts, and takes a sample every 3 seconds.
 pub const SERVICE: Service = Service {
     attach: |cx, key, _| Some(Box::new(Counter::new(cx, key))),
     tell,
