@@ -163,6 +163,27 @@ pub const FILE_PIECES: usize = 4;
 /// Bytes of a file that are read at once.
 pub const FILE_PIECE: usize = 64 * 1024;
 
+/// Bytes of the head of an RTSP message, kept while it comes in. A longer one ends the connection.
+pub const RTSP_HEAD: usize = 8 * 1024;
+/// Header lines of an RTSP message. One more ends the connection.
+pub const RTSP_HEADERS: usize = 64;
+/// Bytes of the body of an RTSP message, an SDP mostly. A longer one ends the connection.
+pub const RTSP_BODY: usize = 16 * 1024;
+/// Audio and video of one RTSP session, some hundred bytes each. The others are left out, and said.
+pub const RTSP_TRACKS: usize = 8;
+/// Requests with wrong credentials on one RTSP connection. One more ends it.
+pub const RTSP_LOGINS: usize = 3;
+/// Packets of a track that wait for one that is late. Before one more is kept, the late one is
+/// counted as lost.
+pub const RTP_REORDER: usize = 64;
+/// Bytes of them, a track; with more the late one is counted as lost.
+pub const RTP_REORDER_BYTES: usize = 256 * 1024;
+/// Bytes of the buffer that a video track gathers a picture in and that stay allocated between
+/// pictures; a picture has [`MESSAGE_MAX`] at most and is left out with more.
+pub const RTP_PICTURE_KEPT: usize = 128 * 1024;
+/// Bytes of an audio frame that comes in several packets. A longer one is left out.
+pub const RTP_AUDIO_FRAME: usize = 16 * 1024;
+
 /// Bytes of all files together that wait for the disk. What a recording or a segment has no room
 /// for is missing in it; that is counted and logged.
 pub const DISK_QUEUE: usize = if MEDIA_POOL / 16 < 16 << 20 { MEDIA_POOL / 16 } else { 16 << 20 };
@@ -204,9 +225,34 @@ pub const CONF_DEPTH: usize = 64;
 pub const CONF_WARNINGS: usize = 100;
 /// NAL units of one picture in TS, 16 bytes each on the stack. A picture with more is left out.
 pub const NAL_UNITS: usize = 128;
-/// Bytes of the parameter sets that a TS muxer keeps, a stream. A sequence header with more cannot
-/// be muxed.
+/// Bytes of an incoming transport stream in which there is no packet before it is said to be none.
+pub const TS_SEARCH: usize = 256 * 1024;
+/// Programs of an incoming transport stream that are looked at, about 1 KB each. Others are passed
+/// over.
+pub const TS_PROGRAMS: usize = 16;
+/// The most that a transport stream that comes in has in memory beside its packets: the picture in
+/// progress, parameter sets, frames of sound, sections of tables.
+pub const TS_INPUT: usize =
+    MESSAGE_MAX + PARAMETER_SETS + PARAMETER_SETS_COUNT * 48 + TS_PROGRAMS * 2048 + 40 * 1024;
+/// Bytes of a playlist that is pulled. They are not kept; a longer one is refused.
+pub const PLAYLIST_BYTES: usize = 4 << 20;
+/// The longest line of it. A longer one makes the playlist invalid.
+pub const PLAYLIST_LINE: usize = 4 * 1024;
+/// Segments of it that are taken at once, 64 bytes and an address of [`PLAYLIST_LINE`] bytes at most
+/// each. The playlist is read again for the next ones.
+pub const PLAYLIST_SEGMENTS: usize = 16;
+/// Variants of a master playlist. Others are not looked at.
+pub const PLAYLIST_VARIANTS: usize = 32;
+/// Bytes of an ID3 tag in front of audio in which its time is looked for. The rest of a longer one
+/// is passed over.
+pub const ID3_BYTES: usize = 1024;
+/// Different notes about an incoming transport stream. Others are not given.
+pub const TS_NOTES: usize = 16;
+/// Bytes of the parameter sets that a TS muxer keeps, a stream, and an input that makes sequence
+/// headers of them. A sequence header with more cannot be muxed; a set beyond it is not taken.
 pub const PARAMETER_SETS: usize = 8 * 1024;
+/// Parameter sets that an input keeps, 48 bytes each beside their own. One more is not taken.
+pub const PARAMETER_SETS_COUNT: usize = 64;
 /// Bytes of audio that a TS muxer gathers for one PES packet, a stream; the length of a PES packet
 /// has 16 bits. More begins the next one; a single frame that is longer is left out.
 pub const GATHERED_AUDIO: usize = 32 * 1024;
@@ -226,6 +272,8 @@ pub const HLS_SEGMENTS: usize = 1024;
 /// hls_window; its numbers stay until [`MAX_STREAMS`] others are there.
 pub const HLS_IDLE: Duration = Duration::from_secs(30);
 
+/// For the header of the PROXY protocol, from accept, where `proxy_protocol` asks for it.
+pub const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
 /// From accept to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// For each step from there to publish or play.
@@ -252,6 +300,9 @@ pub const LINGER: Duration = Duration::from_secs(1);
 pub const LINGER_BYTES: usize = 256 * 1024;
 /// For connections to end when the server stops. Those that are left then are cut.
 pub const GRACE: Duration = Duration::from_millis(500);
+/// For files to be finished when the server has to stop at once (INT). What is unfinished then is
+/// finished at the next start.
+pub const QUICK_DISK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Packets that `mix_correct` holds back, a stream. After so many in a row of one kind the other,
 /// which fell silent, is not waited for. They stay within the stream's share of [`MEDIA_POOL`].

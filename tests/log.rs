@@ -44,7 +44,7 @@ fn child() {
     ours::init();
     log::info!(target: "runnel::main", "before the configuration");
     log::debug!(target: "runnel::main", "too detailed");
-    let tank = Tank::File(PathBuf::from(file));
+    let tank = Tank::File(PathBuf::from(file), 0);
     let settings = Settings { level: ours::level("trace"), tank, utc: false };
     ours::configure(&settings).unwrap();
     log::info!(target: "runnel::main", "after it");

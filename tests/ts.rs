@@ -4,6 +4,8 @@
 
 use runnel::format::flv;
 use runnel::format::ts::{Audio, Defaults, Mux, Muxed, Video};
+use runnel::limits::MESSAGE_MAX;
+use runnel::media::arena::{Arena, Pool};
 use runnel::media::{Kind, Packet};
 use runnel::proto::rtmp::{RUNNEL, metadata};
 use std::fs;
@@ -63,7 +65,8 @@ fn mux(source: &Path) -> Vec<u8> {
     let (mut mux, mut reader) = (Mux::new(Defaults::default()), flv::Reader::new());
     let bytes = fs::read(source).unwrap();
     let (mut input, mut out, mut next) = (&bytes[..], Vec::new(), 0);
-    while let Some(packet) = reader.read(&mut input).unwrap() {
+    let mut memory = Arena::new(Pool::new(64 << 20), 64 << 20, MESSAGE_MAX);
+    while let Some(packet) = reader.read(&mut input, &mut memory).unwrap() {
         if packet.kind == Kind::Data {
             let told = metadata::normalise(&packet.payload, &RUNNEL).unwrap();
             mux.expect(told.video_codec.and_then(Video::of), told.audio_codec.and_then(Audio::of));

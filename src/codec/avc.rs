@@ -52,7 +52,7 @@ impl Config {
             Error::Incomplete => Error::Invalid("SPS ends too early"),
             e => e,
         })?;
-        let Sps { profile, constraints, level, width, height } = sps;
+        let Sps { profile, constraints, level, width, height, .. } = sps;
         Ok(Self { profile, constraints, level, length_size, width, height })
     }
 
@@ -89,6 +89,47 @@ impl Config {
     }
 }
 
+/// Makes an AVCDecoderConfigurationRecord of parameter sets without start codes, with lengths of
+/// 4 bytes. All of `sps` must be what they are said to be; 31 of them and 255 of `pps` are used, of
+/// at most 65535 bytes each.
+pub fn decoder_config(sps: &[&[u8]], pps: &[&[u8]]) -> Result<Vec<u8>, Error> {
+    let &first = sps.first().ok_or(Error::Unsupported("no SPS"))?;
+    let parsed = Sps::parse(first)?;
+    let mut record = vec![1, parsed.profile, parsed.constraints, parsed.level, 0xff];
+    for (sets, most, reserved) in [(sps, 31, 0xe0), (pps, 255, 0)] {
+        let sets = sets.get(..most).unwrap_or(sets);
+        // `most` fits.
+        record.push(reserved | sets.len() as u8);
+        for set in sets {
+            let len = u16::try_from(set.len()).map_err(|_| LONG)?;
+            record.extend_from_slice(&len.to_be_bytes());
+            record.extend_from_slice(set);
+        }
+    }
+    // The profiles of 2005 and before have no such bytes.
+    if has_chroma_format(parsed.profile) {
+        let Sps { chroma, luma_depth, chroma_depth, .. } = parsed;
+        record.extend_from_slice(&[0xfc | chroma, 0xf8 | luma_depth, 0xf8 | chroma_depth, 0]);
+    }
+    Ok(record)
+}
+
+/// The id of a sequence parameter set, 0 to 31. Sets that cannot be read are refused.
+pub fn sps_id(nal: &[u8]) -> Result<u32, Error> {
+    Sps::parse(nal)?;
+    Bits::rbsp(nal.get(4..).unwrap_or_default()).ue()
+}
+
+/// The id of a picture parameter set, 0 to 255.
+pub fn pps_id(nal: &[u8]) -> Result<u32, Error> {
+    match *nal {
+        [header, ref rest @ ..] if header & 0x9f == 8 => Bits::rbsp(rest)
+            .ue()
+            .and_then(|id| if id < 256 { Ok(id) } else { Err(Error::Invalid("PPS id above 255")) }),
+        _ => Err(Error::Invalid("not a PPS where one is due")),
+    }
+}
+
 /// The part of a sequence parameter set that is used.
 struct Sps {
     profile: u8,
@@ -96,6 +137,10 @@ struct Sps {
     level: u8,
     width: u16,
     height: u16,
+    /// `chroma_format_idc`, and bits of a sample above 8.
+    chroma: u8,
+    luma_depth: u8,
+    chroma_depth: u8,
 }
 
 impl Sps {
@@ -113,13 +158,17 @@ impl Sps {
         if bits.ue()? > 31 {
             return Err(Error::Invalid("SPS id above 31"));
         }
-        let chroma = if has_chroma_format(profile) { chroma_format(&mut bits)? } else { 1 };
+        let format = match has_chroma_format(profile) {
+            true => chroma_format(&mut bits)?,
+            false => Chroma { format: 1, array: 1, depth: [0, 0] },
+        };
         bits.ue()?; // log2_max_frame_num_minus4
         picture_order(&mut bits)?;
         bits.ue()?; // max_num_ref_frames
         bits.bit()?; // gaps_in_frame_num_value_allowed_flag
-        let (width, height) = picture_size(&mut bits, chroma)?;
-        Ok(Self { profile, constraints, level, width, height })
+        let (width, height) = picture_size(&mut bits, format.array)?;
+        let Chroma { format: chroma, depth: [luma_depth, chroma_depth], .. } = format;
+        Ok(Self { profile, constraints, level, width, height, chroma, luma_depth, chroma_depth })
     }
 }
 
@@ -133,19 +182,27 @@ fn parameter_set<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], Error> {
 }
 
 /// The profiles of §7.3.2.1.1 whose SPS says chroma format and bit depth.
-const fn has_chroma_format(profile: u8) -> bool {
+pub(super) const fn has_chroma_format(profile: u8) -> bool {
     matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135)
 }
 
-/// `ChromaArrayType`, and past the scaling matrices.
-fn chroma_format(bits: &mut Bits) -> Result<u32, Error> {
+/// How colours are stored.
+pub(super) struct Chroma {
+    pub(super) format: u8,
+    /// `ChromaArrayType`.
+    pub(super) array: u32,
+    pub(super) depth: [u8; 2],
+}
+
+/// Reads it, and past the scaling matrices.
+pub(super) fn chroma_format(bits: &mut Bits) -> Result<Chroma, Error> {
     let chroma = bits.ue()?;
     if chroma > 3 {
         return Err(Error::Invalid("chroma format above 3"));
     }
     let separate = chroma == 3 && bits.bit()?;
-    bits.ue()?; // bit_depth_luma_minus8
-    bits.ue()?; // bit_depth_chroma_minus8
+    // More than 14 bits are nowhere allowed; three bits of the record are for it.
+    let depth = [bits.ue()?, bits.ue()?].map(|depth| depth.min(7) as u8);
     bits.bit()?; // qpprime_y_zero_transform_bypass_flag
     if bits.bit()? {
         for list in 0..if chroma == 3 { 12 } else { 8 } {
@@ -154,7 +211,7 @@ fn chroma_format(bits: &mut Bits) -> Result<u32, Error> {
             }
         }
     }
-    Ok(if separate { 0 } else { chroma })
+    Ok(Chroma { format: chroma as u8, array: if separate { 0 } else { chroma }, depth })
 }
 
 /// §7.3.2.1.1.1; only the length matters.
@@ -170,8 +227,10 @@ fn scaling_list(bits: &mut Bits, len: u32) -> Result<(), Error> {
     Ok(())
 }
 
-fn picture_order(bits: &mut Bits) -> Result<(), Error> {
-    match bits.ue()? {
+/// `pic_order_cnt_type`, and past what belongs to it.
+pub(super) fn picture_order(bits: &mut Bits) -> Result<u32, Error> {
+    let order = bits.ue()?;
+    match order {
         0 => drop(bits.ue()?), // log2_max_pic_order_cnt_lsb_minus4
         1 => {
             bits.bit()?; // delta_pic_order_always_zero_flag
@@ -188,7 +247,7 @@ fn picture_order(bits: &mut Bits) -> Result<(), Error> {
         2 => {}
         _ => return Err(Error::Invalid("picture order type above 2")),
     }
-    Ok(())
+    Ok(order)
 }
 
 fn picture_size(bits: &mut Bits, chroma: u32) -> Result<(u16, u16), Error> {
@@ -219,6 +278,7 @@ fn picture_size(bits: &mut Bits, chroma: u32) -> Result<(u16, u16), Error> {
 }
 
 const IMPOSSIBLE: Error = Error::Invalid("impossible picture size");
+const LONG: Error = Error::Invalid("parameter set longer than 65535 bytes");
 
 #[cfg(test)]
 mod tests {
@@ -318,6 +378,29 @@ mod tests {
             assert_eq!((config.width, config.height), (width, height), "{name}");
             assert_eq!(config.length_size, 4, "{name}");
         }
+    }
+
+    #[test]
+    fn a_record_is_made_of_its_sets() {
+        for &(name, bytes, ..) in CASES {
+            let bytes = hex(bytes);
+            let (mut sets, mut input) = ([Vec::new(), Vec::new()], &bytes[5..]);
+            for (kind, list) in sets.iter_mut().enumerate() {
+                let count = input[0] & if kind == 0 { 31 } else { 255 };
+                input = &input[1..];
+                list.extend((0..count).map(|_| parameter_set(&mut input).unwrap()));
+            }
+            // The constraints of one of them say less than its SPS.
+            assert_eq!(decoder_config(&sets[0], &sets[1]).unwrap(), bytes, "{name}");
+            assert!(sets[0].iter().all(|sps| sps_id(sps) == Ok(0)), "{name}");
+            assert!(sets[1].iter().all(|pps| pps_id(pps) == Ok(0)), "{name}");
+            let sps = sets[0][0];
+            for len in 0..sps.len() {
+                let _ = decoder_config(&[&sps[..len]], &[]);
+            }
+        }
+        assert!(decoder_config(&[], &[]).is_err());
+        assert!(pps_id(&[0x67]).is_err() && pps_id(&[]).is_err());
     }
 
     #[test]

@@ -59,16 +59,120 @@ impl Config {
     }
 }
 
-/// The NAL unit type of a sequence parameter set.
+/// Makes a HEVCDecoderConfigurationRecord of parameter sets without start codes, with lengths of
+/// 4 bytes. 65535 of each kind are used, of at most 65535 bytes each.
+pub fn decoder_config(vps: &[&[u8]], sps: &[&[u8]], pps: &[&[u8]]) -> Result<Vec<u8>, Error> {
+    let &first = sps.first().ok_or(Error::Unsupported("no SPS"))?;
+    let parsed = Sps::parse(first)?;
+    let mut record = vec![1];
+    record.extend_from_slice(&parsed.profile_tier_level);
+    // Spatial segmentation and parallelism are not stated.
+    record.extend_from_slice(&[0xf0, 0, 0xfc, 0xfc | parsed.chroma]);
+    record.extend(parsed.depth.map(|depth| 0xf8 | depth));
+    // No frame rate; layers, nesting, lengths of 4 bytes; three arrays.
+    record.extend_from_slice(&[0, 0, parsed.layers << 3 | parsed.nesting << 2 | 3, 3]);
+    for (sets, kind) in [(vps, VPS), (sps, SPS), (pps, PPS)] {
+        // All sets of the kind are here, none in the pictures.
+        record.push(0x80 | kind);
+        let sets = sets.get(..0xffff).unwrap_or(sets);
+        record.extend_from_slice(&(sets.len() as u16).to_be_bytes());
+        for set in sets {
+            let len = u16::try_from(set.len()).map_err(|_| LONG)?;
+            record.extend_from_slice(&len.to_be_bytes());
+            record.extend_from_slice(set);
+        }
+    }
+    Ok(record)
+}
+
+/// The id of a video parameter set, 0 to 15.
+pub fn vps_id(nal: &[u8]) -> Result<u32, Error> {
+    header(nal, VPS)?.bits(4)
+}
+
+/// The id of a sequence parameter set, 0 to 15. Sets that cannot be read are refused.
+pub fn sps_id(nal: &[u8]) -> Result<u32, Error> {
+    Sps::parse(nal).map(|sps| sps.id)
+}
+
+/// The id of a picture parameter set, 0 to 63.
+pub fn pps_id(nal: &[u8]) -> Result<u32, Error> {
+    header(nal, PPS)?
+        .ue()
+        .and_then(|id| if id < 64 { Ok(id) } else { Err(Error::Invalid("PPS id above 63")) })
+}
+
+/// Past the header of a unit that must be of type `kind`.
+fn header(nal: &[u8], kind: u8) -> Result<Bits<'_>, Error> {
+    let (&[first, _], _) = nal.split_first_chunk().ok_or(Error::Incomplete)?;
+    if first & 0x80 != 0 || first >> 1 != kind {
+        return Err(Error::Invalid("not a parameter set where one is due"));
+    }
+    let mut bits = Bits::rbsp(nal);
+    bits.skip(16)?;
+    Ok(bits)
+}
+
+/// The NAL unit types of parameter sets.
+const VPS: u8 = 32;
 const SPS: u8 = 33;
+const PPS: u8 = 34;
+const LONG: Error = Error::Invalid("parameter set longer than 65535 bytes");
+
+/// The part of a sequence parameter set that is used.
+struct Sps {
+    id: u32,
+    /// `general_profile_space` to `general_level_idc`, as they stand.
+    profile_tier_level: [u8; 12],
+    /// Temporal layers, and whether they are nested.
+    layers: u8,
+    nesting: u8,
+    chroma: u8,
+    /// Bits of a sample above 8, of luma and chroma.
+    depth: [u8; 2],
+}
+
+impl Sps {
+    fn parse(nal: &[u8]) -> Result<Self, Error> {
+        let mut bits = header(nal, SPS)?;
+        let mut general = bits.clone();
+        let read = read_to_size(&mut bits)?;
+        general.skip(8)?;
+        let mut profile_tier_level = [0; 12];
+        for byte in &mut profile_tier_level {
+            *byte = general.bits(8)? as u8;
+        }
+        let depth = [bits.ue()?, bits.ue()?].map(|depth| depth.min(7) as u8);
+        let SizeEnd { id, layers, nesting, chroma, .. } = read;
+        let (layers, chroma) = (layers as u8 + 1, chroma as u8);
+        Ok(Self { id, profile_tier_level, layers, nesting: nesting.into(), chroma, depth })
+    }
+}
 
 fn picture_size(nal: &[u8]) -> Result<(u16, u16), Error> {
     let mut bits = Bits::rbsp(nal);
-    bits.skip(16 + 4)?; // NAL unit header, sps_video_parameter_set_id
+    bits.skip(16)?;
+    read_to_size(&mut bits).map(|read| read.size)
+}
+
+/// What stands in a sequence parameter set up to the size of the picture.
+struct SizeEnd {
+    id: u32,
+    layers: u32,
+    nesting: bool,
+    chroma: u32,
+    size: (u16, u16),
+}
+
+fn read_to_size(bits: &mut Bits<'_>) -> Result<SizeEnd, Error> {
+    bits.skip(4)?; // sps_video_parameter_set_id
     let layers = bits.bits(3)?;
-    bits.bit()?; // sps_temporal_id_nesting_flag
-    profile_tier_level(&mut bits, layers)?;
-    bits.ue()?; // sps_seq_parameter_set_id
+    let nesting = bits.bit()?;
+    profile_tier_level(bits, layers)?;
+    let id = bits.ue()?;
+    if id > 15 {
+        return Err(Error::Invalid("SPS id above 15"));
+    }
     let chroma = bits.ue()?;
     if chroma > 3 {
         return Err(Error::Invalid("chroma format above 3"));
@@ -94,11 +198,12 @@ fn picture_size(nal: &[u8]) -> Result<(u16, u16), Error> {
             .and_then(|p| u16::try_from(p).ok())
             .ok_or(Error::Invalid("impossible picture size"))
     };
-    Ok((side(width, (left + right) * unit_x)?, side(height, (top + bottom) * unit_y)?))
+    let size = (side(width, (left + right) * unit_x)?, side(height, (top + bottom) * unit_y)?);
+    Ok(SizeEnd { id, layers, nesting, chroma, size })
 }
 
 /// §7.3.3, passed over; `layers` is `sps_max_sub_layers_minus1`.
-fn profile_tier_level(bits: &mut Bits, layers: u32) -> Result<(), Error> {
+pub(super) fn profile_tier_level(bits: &mut Bits, layers: u32) -> Result<(), Error> {
     bits.skip(88 + 8)?;
     if layers == 0 {
         return Ok(());
@@ -131,6 +236,29 @@ mod tests {
         let want = Config { profile: 1, level: 63, length_size: 4, width: 640, height: 362 };
         assert_eq!(config, want);
         assert_eq!(config.profile_name(), "Main");
+    }
+
+    #[test]
+    fn a_record_is_made_of_its_sets() {
+        let record = hex(X265);
+        let sets: Vec<_> = [(28, 24), (57, 43), (105, 7)]
+            .iter()
+            .map(|&(at, len): &(usize, usize)| &record[at..at + len])
+            .collect();
+        let (vps, sps, pps) = (sets[0], sets[1], sets[2]);
+        assert_eq!((vps_id(vps), sps_id(sps), pps_id(pps)), (Ok(0), Ok(0), Ok(0)));
+        let mut want = record.clone();
+        // ffmpeg says that sets may be in the pictures too.
+        [23, 52, 100].iter().for_each(|&at: &usize| want[at] |= 0x80);
+        assert_eq!(decoder_config(&[vps], &[sps], &[pps]).unwrap(), want);
+        for len in 0..sps.len() {
+            let _ = decoder_config(&[], &[&sps[..len]], &[]);
+        }
+        assert!(decoder_config(&[vps], &[], &[pps]).is_err());
+        assert!(vps_id(sps).is_err() && sps_id(pps).is_err() && pps_id(&[]).is_err());
+        mutations(sps, |changed| {
+            let _ = decoder_config(&[vps], &[changed], &[pps]);
+        });
     }
 
     #[test]

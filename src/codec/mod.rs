@@ -1,10 +1,14 @@
-//! What the bits of a codec's sequence header mean: profile, level, size, rate. Frames themselves
-//! are never parsed here.
+//! What the bits of a codec's sequence header mean: profile, level, size, rate; and from the units
+//! of an elementary stream to tag bodies with such headers. Pictures themselves are never parsed.
 
 pub mod aac;
+pub mod assemble;
 pub mod avc;
 pub mod bits;
 pub mod hevc;
+pub mod mp3;
+pub mod nal;
+pub mod reorder;
 
 use std::fmt;
 

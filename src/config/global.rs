@@ -2,7 +2,7 @@
 
 use super::{
     section::section,
-    value::{Endpoint, Millis, Seconds, choice},
+    value::{Endpoint, Millis, Seconds, Size, choice},
     vhost::Vhost,
 };
 use std::rc::Rc;
@@ -16,6 +16,13 @@ section! {
         chunk_size: u32 [128..=65536] = 60000;
         /// RTMP and HTTP connections together; one more is closed as it comes.
         max_connections: u32 [1..=1000000] = 1000;
+        /// Connections of one address, of which an IPv6 client has 2^64 (its /64 counts as one); one
+        /// more is closed as it comes. 0 is no bound.
+        max_connections_per_ip: u32 [0..=1000000] = 0;
+        /// Of the ports that are listened at, for RTMP or HTTP, those that only a proxy reaches:
+        /// each connection must begin with the header of the PROXY protocol, version 1 or 2, and
+        /// the client is who that names. Others are dropped.
+        proxy_protocol: Vec<Endpoint> = Vec::new() => "19350";
         /// Whether the server leaves the terminal.
         daemon needs "service": bool = true => "off";
         /// The file that holds the process id while the server runs.
@@ -30,6 +37,11 @@ section! {
         log_level as "srs_log_level": LogLevel = LogLevel::Trace;
         /// The log file; lines are added at its end.
         log_file as "srs_log_file": String = "./objs/srs.log".into();
+        /// Bytes of the log file at which it gets `.1` behind its name, in place of an older one, and
+        /// a new one begins. 0 is no bound.
+        log_size as "srs_log_size": Size = Size(0);
+        /// The socket that the log goes to when srs_log_tank is syslog.
+        syslog_socket: String = "/dev/log".into();
         /// The directory for the logs of child processes; /dev/null keeps none.
         ff_log_dir needs "transcode|ingest|exec": String = "./objs".into();
         /// The log level that child processes are given.
@@ -46,6 +58,12 @@ section! {
         grace_final_wait needs "service": Millis = Millis::new(3200);
         /// Whether every stop is a graceful one.
         force_grace_quit needs "service": bool = false;
+        /// How long a server that leaves (USR2, or a graceful stop) waits for its clients to go. 0
+        /// is no bound.
+        drain_timeout needs "service": Seconds [0..=604800] = Seconds::from_millis(300_000);
+        /// The watchdog device that restarts the machine when the server hangs, such as
+        /// /dev/watchdog; none by default. It is fed once a second.
+        watchdog needs "watchdog": String = String::new() => "/dev/null";
         /// Accepted and ignored: the address of a client is always known.
         empty_ip_ok: bool = true;
         /// Whether daemon is off inside a container.
@@ -76,6 +94,8 @@ choice! {
         File = "file",
         /// Standard error, with colours.
         Console = "console",
+        /// The system's log, through `syslog_socket`.
+        Syslog = "syslog",
     } else warn File
 }
 

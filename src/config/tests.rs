@@ -116,7 +116,10 @@ fn what_is_odd_is_told_with_its_line() {
     const CASES: &[(&str, &str)] = &[
         ("daemon maybe;", "line 2: daemon: `maybe` is neither on nor off, taken as on"),
         ("utc_time true;", "line 2: utc_time: `true` is neither on nor off, taken as off"),
-        ("srs_log_tank x;", "line 2: srs_log_tank: `x` is none of file|console, taken as file"),
+        (
+            "srs_log_tank x;",
+            "line 2: srs_log_tank: `x` is none of file|console|syslog, taken as file",
+        ),
         ("daemon off;\ndaemon on;", "line 3: daemon: ignored, line 2 gave it already"),
         ("chunk_size;", "line 2: chunk_size: no value, the default counts: 60000"),
         ("listen 1936;", "line 2: listen: ignored, line 1 gave it already"),
@@ -374,7 +377,13 @@ fn every_sample_loads_without_a_warning() {
                 "dvr",
                 "hds",
             ];
-            let stop = ["grace_", "disable_daemon_for_docker", "auto_reload_for_docker"];
+            let stop = [
+                "grace_",
+                "drain_timeout",
+                "watchdog",
+                "disable_daemon_for_docker",
+                "auto_reload_for_docker",
+            ];
             let about = [&about[..], &stop].concat();
             assert!(about.iter().any(|a| notice.text.starts_with(a)), "{name}: {notice}");
         }

@@ -84,6 +84,11 @@ impl Endpoint {
         Self { ip: None, port }
     }
 
+    /// Whether `address` is one that it names.
+    pub fn covers(&self, address: SocketAddr) -> bool {
+        self.port == address.port() && self.ip.is_none_or(|ip| ip == address.ip())
+    }
+
     /// Reads an endpoint; `None` when `text` is none.
     pub fn parse(text: &str) -> Option<Self> {
         let bare = text.strip_prefix(':').unwrap_or(text);

@@ -53,6 +53,67 @@ impl Adts {
     }
 }
 
+/// What the header of a frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The audio object type: 1 Main, 2 LC, 3 SSR, 4 LTP.
+    pub object: u8,
+    /// Samples a second.
+    pub rate: u32,
+    /// `channelConfiguration`, 0 when the frames state the channels.
+    pub channels: u8,
+    /// Bytes of the header, with the CRC if there is one.
+    pub header: usize,
+    /// Bytes of the frame, the header with it.
+    pub len: usize,
+    /// Raw data blocks: 1 where a frame is what others take for one.
+    pub blocks: u8,
+    rate_index: u8,
+}
+
+impl Frame {
+    /// The AudioSpecificConfig of a stream of such frames; `None` when the channels are stated
+    /// in the frames only.
+    pub const fn config(&self) -> Option<[u8; 2]> {
+        if self.channels == 0 {
+            return None;
+        }
+        let Self { object, rate_index, channels, .. } = *self;
+        Some([object << 3 | rate_index >> 1, rate_index << 7 | channels << 3])
+    }
+}
+
+/// Reads the header at the front of `bytes`. With [`Error::Incomplete`] all that is there is fine.
+pub fn read(bytes: &[u8]) -> Result<Frame, Error> {
+    // Twelve bits of sync, then the layer, which is 0.
+    if bytes
+        .iter()
+        .zip([(0xff, 0xff), (0xf6, 0xf0)])
+        .any(|(&byte, (mask, want))| byte & mask != want)
+    {
+        return Err(Error::Invalid("no ADTS header where one is due"));
+    }
+    let &[_, second, third, fourth, fifth, sixth, seventh] =
+        bytes.first_chunk::<HEADER>().ok_or(Error::Incomplete)?;
+    let rate_index = third >> 2 & 15;
+    let rate = RATES.get(usize::from(rate_index)).copied();
+    let rate = rate.ok_or(Error::Invalid("ADTS sampling rate index"))?;
+    let header = if second & 1 == 0 { HEADER + 2 } else { HEADER };
+    let len = usize::from(fourth & 3) << 11 | usize::from(fifth) << 3 | usize::from(sixth >> 5);
+    if len <= header {
+        return Err(Error::Invalid("ADTS frame length"));
+    }
+    Ok(Frame {
+        object: (third >> 6) + 1,
+        rate,
+        channels: (third & 1) << 2 | fourth >> 6,
+        header,
+        len,
+        blocks: (seventh & 3) + 1,
+        rate_index,
+    })
+}
+
 /// ISO/IEC 13818-7 table 35, with the rate that MPEG-4 added.
 const RATES: [u32; 13] =
     [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
@@ -60,7 +121,7 @@ const RATES: [u32; 13] =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::testing::hex;
+    use crate::codec::testing::{hex, mutations};
 
     /// AudioSpecificConfig, length of a frame, header.
     const CASES: &[(&str, usize, &str)] = &[
@@ -77,6 +138,34 @@ mod tests {
             let adts = Adts::new(&Config::parse(&hex(config)).unwrap()).unwrap();
             assert_eq!(adts.header(len).unwrap()[..], hex(want), "{config} {len}");
         }
+    }
+
+    #[test]
+    fn a_header_is_read_as_it_was_written() {
+        for &(config, len, header) in CASES.iter().filter(|case| case.1 > 0) {
+            let parsed = Config::parse(&hex(config)).unwrap();
+            let header = hex(header);
+            let frame = read(&header).unwrap();
+            assert_eq!((frame.header, frame.len - HEADER, frame.blocks), (HEADER, len, 1));
+            let again = Config::parse(&frame.config().unwrap()).unwrap();
+            assert_eq!(again.channel_config, parsed.channel_config, "{config}");
+            assert!(again.core_rate.abs_diff(parsed.core_rate) < 100, "{config}");
+            for end in 0..HEADER {
+                assert_eq!(read(&header[..end]), Err(Error::Incomplete), "{config} {end}");
+            }
+            mutations(&header, |changed| {
+                assert!(
+                    read(changed).is_ok_and(|frame| frame.len > frame.header)
+                        || read(changed).is_err()
+                );
+            });
+        }
+        for wrong in ["00", "ffe0", "fffb", "fff97480 0d7ffc", "fff95080 00fffc"] {
+            assert!(matches!(read(&hex(wrong)), Err(Error::Invalid(_))), "{wrong}");
+        }
+        let with_crc = read(&hex("fff850800d7ffc")).unwrap();
+        assert_eq!(with_crc.header, HEADER + 2);
+        assert_eq!(read(&hex("fff950000d7ffc")).unwrap().config(), None, "channels in the frames");
     }
 
     #[test]

@@ -1,11 +1,17 @@
 //! FLV (Adobe Flash Video File Format Specification 10.1, annex E): file header and tags.
 
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 
 use super::Error;
 use crate::{
     limits,
-    media::{Kind, Packet, time},
+    media::{
+        Kind, Packet,
+        arena::{Full, Memory},
+        time, timeline,
+    },
 };
 
 /// The file header for sound and picture, and the size 0 of the tag before the first one.
@@ -70,8 +76,8 @@ pub fn write(packet: &Packet, out: &mut impl BufMut) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads an FLV stream that comes in pieces. Holds the tag in progress, which may have
-/// [`limits::MESSAGE_MAX`] bytes; its memory grows with what arrives, not with what was announced.
+/// Reads an FLV stream that comes in pieces: a POST, a pull, a file. Holds the tag in progress,
+/// which may have [`limits::MESSAGE_MAX`] bytes, in memory that is given for it.
 #[derive(Debug)]
 pub struct Reader {
     state: State,
@@ -93,6 +99,32 @@ enum State {
     },
 }
 
+/// Why a stream cannot be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It is no FLV, or none that is read.
+    Format(Error),
+    /// There is no memory for a tag.
+    Memory(Full),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Format(error)
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(error) => error.fmt(f),
+            Self::Memory(full) => full.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Stop {}
+
 const BETWEEN: usize = 4 + TAG_HEADER;
 
 impl Reader {
@@ -102,8 +134,14 @@ impl Reader {
     }
 
     /// Takes bytes from the front of `input` until a tag is whole; `None` when all of them were
-    /// taken and more are needed. After an error the reader is not to be used again.
-    pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Packet>, Error> {
+    /// taken and more are needed. After an error the reader is not to be used again. A composition
+    /// time that cannot be is put right ([`sane_cts`](timeline::sane_cts)); sizes of tags before
+    /// are not compared, because some writers get them wrong.
+    pub fn read(
+        &mut self,
+        input: &mut &[u8],
+        memory: &mut dyn Memory,
+    ) -> Result<Option<Packet>, Stop> {
         loop {
             match &mut self.state {
                 State::FileHeader => {
@@ -115,7 +153,8 @@ impl Reader {
                     let Some(head) = self.fill::<BETWEEN>(input) else { return Ok(None) };
                     let (_, head) = head.split_last_chunk().ok_or(Error::Incomplete)?;
                     let (kind, timestamp, missing) = parse_tag_header(head)?;
-                    self.state = State::Body { kind, timestamp, missing, body: BytesMut::new() };
+                    let body = memory.alloc(missing).map_err(Stop::Memory)?;
+                    self.state = State::Body { kind, timestamp, missing, body };
                 }
                 State::Body { kind, timestamp, missing, body } => {
                     let (piece, rest) = input.split_at(input.len().min(*missing));
@@ -124,6 +163,9 @@ impl Reader {
                     *input = rest;
                     if *missing > 0 {
                         return Ok(None);
+                    }
+                    if *kind == Kind::Video {
+                        correct_cts(body);
                     }
                     let packet = Packet::new(*kind, *timestamp, body.split().freeze());
                     self.state = State::Between;
@@ -163,6 +205,26 @@ impl Default for Reader {
     }
 }
 
+/// Makes the composition time of a picture one that can be.
+fn correct_cts(body: &mut [u8]) {
+    let at = match *body {
+        // H.264 and HEVC (§E.4.3.1); the same in Enhanced RTMP, where others have no such time.
+        [first, 1, ..] if first & 0x80 == 0 && matches!(first & 15, 7 | 12) => 2,
+        [first, b'a', b'v', b'c', b'1', ..] | [first, b'h', b'v', b'c', b'1', ..]
+            if first & 0x8f == 0x81 =>
+        {
+            5
+        }
+        _ => return,
+    };
+    if let Some(bytes) = body.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<3>()) {
+        let [a, b, c] = *bytes;
+        let cts = timeline::sane_cts(i32::from_be_bytes([a, b, c, 0]) >> 8);
+        let [_, sane @ ..] = cts.to_be_bytes();
+        *bytes = sane;
+    }
+}
+
 fn file_header(head: &[u8; 9]) -> Result<(), Error> {
     match head {
         [b'F', b'L', b'V', 1, _, 0, 0, 0, 9] => Ok(()),
@@ -195,6 +257,7 @@ const TOO_LONG: Error = Error::Unsupported("FLV tag longer than message_max");
 mod tests {
     use super::*;
     use crate::codec::testing::{hex, mutations};
+    use crate::media::arena::{Arena, Pool};
 
     /// Name, tag as it stands in a file with the size behind it, kind, dts, body.
     type Case = (&'static str, &'static str, Kind, u32, &'static str);
@@ -225,6 +288,10 @@ mod tests {
         ),
         ("no body", "08 000000 000000 00 000000 0000000b", Kind::Audio, 0, ""),
     ];
+
+    fn memory() -> Arena {
+        Arena::new(Pool::new(16 << 20), 16 << 20, limits::MESSAGE_MAX)
+    }
 
     fn packet(case: &Case) -> Packet {
         Packet::new(case.2, case.3, hex(case.4).into())
@@ -283,7 +350,7 @@ mod tests {
             let mut reader = Reader::new();
             let mut packets = Vec::new();
             for mut piece in file.chunks(size) {
-                while let Some(packet) = reader.read(&mut piece).unwrap() {
+                while let Some(packet) = reader.read(&mut piece, &mut memory()).unwrap() {
                     packets.push(packet);
                 }
                 assert!(piece.is_empty());
@@ -304,7 +371,7 @@ mod tests {
         }
         for len in 0..=file.len() {
             let (mut reader, mut input) = (Reader::new(), &file[..len]);
-            while reader.read(&mut input).unwrap().is_some() {}
+            while reader.read(&mut input, &mut memory()).unwrap().is_some() {}
             assert_eq!(reader.at_end(), ends.contains(&len), "{len}");
         }
     }
@@ -313,7 +380,7 @@ mod tests {
     fn a_mutated_stream_is_read_or_refused() {
         mutations(&file(), |changed| {
             let (mut reader, mut input) = (Reader::new(), changed);
-            while let Ok(Some(packet)) = reader.read(&mut input) {
+            while let Ok(Some(packet)) = reader.read(&mut input, &mut memory()) {
                 assert!(packet.payload.len() <= changed.len());
             }
         });
@@ -321,7 +388,10 @@ mod tests {
 
     #[test]
     fn what_is_no_flv_is_refused() {
-        let read = |bytes: &[u8]| Reader::new().read(&mut &bytes[..]).unwrap_err();
+        let read = |bytes: &[u8]| match Reader::new().read(&mut &bytes[..], &mut memory()) {
+            Err(Stop::Format(error)) => error,
+            other => panic!("{other:?}"),
+        };
         assert_eq!(read(b"GET / HTTP/1.1"), Error::Invalid("not an FLV file"));
         assert_eq!(
             read(b"FLV\x02\x05\0\0\0\x09"),
@@ -331,5 +401,31 @@ mod tests {
         assert_eq!(tag("29000001 00000000 000000"), Error::Unsupported("encrypted FLV tag"));
         assert_eq!(tag("07000001 00000000 000000"), Error::Invalid("FLV tag type"));
         assert_eq!(tag("09ffffff 00000000 000000"), TOO_LONG);
+    }
+
+    #[test]
+    fn composition_times_that_cannot_be_are_put_right() {
+        for (body, want) in [
+            ("2701 000050 aa", "2701 000050 aa"),
+            ("2701 ffffd8 aa", "2701 000000 aa"),
+            ("1c01 7fffff aa", "1c01 000000 aa"),
+            ("2700 ffffd8 aa", "2700 ffffd8 aa"),
+            ("a1 68766331 ffffd8 aa", "a1 68766331 000000 aa"),
+            ("a3 68766331 ffffd8 aa", "a3 68766331 ffffd8 aa"),
+            ("a1 61763031 ffffd8 aa", "a1 61763031 ffffd8 aa"),
+            ("2701 ffff", "2701 ffff"),
+            ("27", "27"),
+        ] {
+            let (mut body, want) = (hex(body), hex(want));
+            correct_cts(&mut body);
+            assert_eq!(body, want);
+        }
+    }
+
+    #[test]
+    fn without_memory_the_stream_ends() {
+        let mut none = Arena::new(Pool::new(0), 0, limits::MESSAGE_MAX);
+        let read = Reader::new().read(&mut &file()[..], &mut none);
+        assert_eq!(read, Err(Stop::Memory(Full::NoMemory)));
     }
 }

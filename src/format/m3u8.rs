@@ -1,6 +1,7 @@
 //! HLS media playlists (RFC 8216) of live streams.
 
 use super::Error;
+use super::playlist::{NUMBER, millis, number};
 use std::fmt::Write;
 
 /// A media playlist. Live: it has no end.
@@ -104,21 +105,6 @@ pub fn encode(path: &str) -> String {
     }
     uri
 }
-
-fn number(text: &str) -> Result<u64, Error> {
-    text.trim().parse().map_err(|_| NUMBER)
-}
-
-/// `seconds[.fraction][,title]`.
-fn millis(text: &str) -> Result<u32, Error> {
-    let time = text.split(',').next().unwrap_or_default().trim();
-    let seconds: f64 = time.parse().map_err(|_| NUMBER)?;
-    let millis = (seconds * 1000.0).round();
-    // The cast is exact within these bounds.
-    if (0.0..=f64::from(u32::MAX)).contains(&millis) { Ok(millis as u32) } else { Err(NUMBER) }
-}
-
-const NUMBER: Error = Error::Invalid("number in a playlist");
 
 #[cfg(test)]
 mod tests {

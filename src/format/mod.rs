@@ -11,6 +11,7 @@ pub mod json;
 pub mod m3u8;
 #[cfg(feature = "static-files")]
 pub mod mp4;
+pub mod playlist;
 #[cfg(feature = "_ts")]
 pub mod ts;
 

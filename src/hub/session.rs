@@ -42,11 +42,21 @@ pub struct Session {
     peer: IpAddr,
     deadline: Cell<Option<(u64, &'static str)>>,
     kick: Cell<Option<Kick>>,
+    leave: Cell<Leave>,
     waker: RefCell<Option<Waker>>,
     client: RefCell<Option<Rc<Client>>>,
     /// Bytes received and sent.
     traffic: Cell<(u64, u64)>,
     registry: Weak<Registry>,
+}
+
+/// Whether the server leaves, and the connection knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Leave {
+    #[default]
+    No,
+    Asked,
+    Told,
 }
 
 impl Session {
@@ -107,6 +117,30 @@ impl Session {
         }
     }
 
+    /// Asks the connection to end when that does no harm, as the server leaves.
+    pub fn leave(&self) {
+        if self.leave.get() == Leave::No {
+            self.leave.set(Leave::Asked);
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether the server leaves.
+    pub fn is_leaving(&self) -> bool {
+        self.leave.get() != Leave::No
+    }
+
+    /// The same, for the first time only: the peer is to be told.
+    pub fn take_leave(&self) -> bool {
+        let asked = self.leave.get() == Leave::Asked;
+        if asked {
+            self.leave.set(Leave::Told);
+        }
+        asked
+    }
+
     /// Why the connection has to end, if it has.
     pub fn kicked(&self) -> Option<Kick> {
         self.kick.get()
@@ -133,6 +167,7 @@ impl Drop for Session {
 #[derive(Debug, Default)]
 pub struct Registry {
     sessions: RefCell<BTreeMap<u32, Weak<Session>>>,
+    leaving: Cell<bool>,
 }
 
 impl Registry {
@@ -143,6 +178,7 @@ impl Registry {
             peer,
             deadline: Cell::new(None),
             kick: Cell::new(None),
+            leave: Cell::new(if self.leaving.get() { Leave::Asked } else { Leave::No }),
             waker: RefCell::new(None),
             client: RefCell::new(None),
             traffic: Cell::new((0, 0)),
@@ -186,6 +222,14 @@ impl Registry {
         }
     }
 
+    /// Asks every connection to end, also those that begin from here on.
+    pub fn leave(&self) {
+        self.leaving.set(true);
+        for session in self.all() {
+            session.leave();
+        }
+    }
+
     /// All connections, by id.
     pub fn all(&self) -> Vec<Rc<Session>> {
         self.sessions.borrow().values().filter_map(Weak::upgrade).collect()
@@ -207,6 +251,20 @@ mod tests {
         assert_eq!(session.kicked(), None);
         registry.sweep(5000);
         assert_eq!(session.kicked(), Some(Kick::Timeout("handshake")));
+    }
+
+    #[test]
+    fn all_are_asked_to_leave_once() {
+        let registry = Rc::new(Registry::default());
+        let early = registry.enter(100, PEER);
+        assert!(!early.is_leaving() && !early.take_leave());
+        registry.leave();
+        registry.leave();
+        let late = registry.enter(101, PEER);
+        for session in [early, late] {
+            assert!(session.take_leave() && !session.take_leave() && session.is_leaving());
+            assert_eq!(session.kicked(), None);
+        }
     }
 
     #[test]

@@ -150,6 +150,9 @@ impl<M: Machine> Link<M> {
         if let Some(why) = self.session.kicked() {
             return Poll::Ready(Err(End::Kicked(why)));
         }
+        if self.session.take_leave() && self.machine.leave() {
+            return Poll::Ready(Err(End::Kicked(Kick::Shutdown)));
+        }
         if std::mem::take(&mut self.broke) || !self.rest.is_empty() {
             let rest = std::mem::take(&mut self.rest);
             if let Some(result) = self.feed(&rest, &mut handle) {

@@ -1,5 +1,6 @@
-//! The log: lines as SRS writes them, to the console or a file, by a thread of its own, so that a
-//! card or a terminal that stalls holds up nobody. And the connection id that each line carries.
+//! The log: lines as SRS writes them, to the console, a file or the system's log, by a thread of
+//! its own, so that a card or a terminal that stalls holds up nobody. And the connection id that
+//! each line carries.
 //!
 //! `[2026-01-31 18:04:05.678][trace][4711][104] message`; with a warning or an error a field more,
 //! the system's error number that the message names, or 0:
@@ -8,7 +9,7 @@
 use std::{
     cell::Cell,
     fmt::{self, Write as _},
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     future::{self, Future},
     io::{self, IsTerminal, Write},
     mem,
@@ -26,6 +27,7 @@ use std::{
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 
+use super::syslog::Syslog;
 use super::zone::{Civil, Zone};
 use crate::limits;
 
@@ -34,8 +36,11 @@ use crate::limits;
 pub enum Tank {
     /// Standard error; warnings in yellow and errors in red when it is a terminal.
     Console,
-    /// Appended to a file, which is created with mode 0664 at the first line.
-    File(PathBuf),
+    /// Appended to a file, which is created with mode 0664 at the first line. At so many bytes (0:
+    /// never) it becomes `FILE.1`.
+    File(PathBuf, u64),
+    /// The system's log, by its socket.
+    Syslog(PathBuf),
 }
 
 /// What the configuration says of the log.
@@ -250,7 +255,7 @@ impl Queue {
 
     /// Writes lines for ever.
     fn run(&self) {
-        let mut output = Output { tank: self.state().tank.clone(), file: None, failed: false };
+        let mut output = Output::new(self.state().tank.clone());
         let mut lines = Vec::with_capacity(QUEUE + limits::LOG_LINE);
         let mut lost = 0_u32;
         let mut state = self.state();
@@ -261,7 +266,7 @@ impl Queue {
             }
             // Before the lines: after USR1 nothing may be written to the file moved away.
             if mem::take(&mut state.reopen) {
-                output = Output { tank: state.tank.clone(), file: None, failed: false };
+                output = Output::new(state.tank.clone());
             }
             lost = lost.saturating_add(mem::take(&mut state.dropped));
             lines.clear();
@@ -275,8 +280,10 @@ impl Queue {
             state.writing = true;
             drop(state);
             if count > 0 {
-                let written = output.write(&lines);
-                lost = if written { 0 } else { lost.saturating_add(count) };
+                lost = match output.write(&lines) {
+                    0 => 0,
+                    some => lost.saturating_add(some.min(count)),
+                };
             }
             state = self.state();
             state.writing = false;
@@ -382,33 +389,70 @@ struct Output {
     tank: Tank,
     /// Open from the first line on.
     file: Option<File>,
+    /// Its bytes.
+    len: u64,
+    syslog: Option<Syslog>,
     /// The last write failed.
     failed: bool,
 }
 
 impl Output {
-    /// Whether `lines` were written. The first failure of several is told on standard error.
-    fn write(&mut self, lines: &[u8]) -> bool {
-        let Tank::File(path) = &self.tank else {
-            return io::stderr().write_all(lines).is_ok();
+    fn new(tank: Tank) -> Self {
+        let syslog = match &tank {
+            Tank::Syslog(path) => Some(Syslog::new(path)),
+            _ => None,
         };
-        let written = match &mut self.file {
-            Some(file) => file.write_all(lines),
-            None => OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o664)
-                .open(path)
-                .and_then(|file| self.file.insert(file).write_all(lines)),
+        Self { tank, file: None, len: 0, syslog, failed: false }
+    }
+
+    /// How many of `lines` were not written. The first failure of several is told on standard
+    /// error.
+    fn write(&mut self, lines: &[u8]) -> u32 {
+        let (lost, why) = match (&self.tank, &mut self.syslog) {
+            (Tank::File(..), _) => match self.write_file(lines) {
+                Ok(()) => (0, None),
+                Err(e) => (u32::MAX, Some(e)),
+            },
+            (Tank::Syslog(_), Some(syslog)) => syslog.write(lines),
+            _ => (if io::stderr().write_all(lines).is_ok() { 0 } else { u32::MAX }, None),
         };
-        if let Err(error) = &written {
-            self.file = None;
-            if !self.failed {
-                let _ = writeln!(io::stderr(), "log file {}: {error}", path.display());
-            }
+        if let (Tank::File(path, _) | Tank::Syslog(path), Some(error), false) =
+            (&self.tank, &why, self.failed)
+        {
+            let _ = writeln!(io::stderr(), "log {}: {error}", path.display());
         }
-        self.failed = written.is_err();
-        written.is_ok()
+        self.failed = lost > 0;
+        lost
+    }
+
+    fn write_file(&mut self, lines: &[u8]) -> io::Result<()> {
+        let Tank::File(path, most) = &self.tank else { return Ok(()) };
+        let more = lines.len() as u64;
+        if self.file.is_none() {
+            let file = OpenOptions::new().append(true).create(true).mode(0o664).open(path)?;
+            self.len = file.metadata().map_or(0, |of| of.len());
+            self.file = Some(file);
+        }
+        if *most > 0 && self.len > 0 && self.len.saturating_add(more) > *most {
+            self.file = None;
+            let mut old = path.clone().into_os_string();
+            old.push(".1");
+            // Where it cannot have another name it begins anew.
+            let kept = fs::rename(path, old).is_ok();
+            let file = OpenOptions::new().append(true).create(true).mode(0o664).open(path)?;
+            if !kept {
+                file.set_len(0)?;
+            }
+            self.len = 0;
+            self.file = Some(file);
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let written = file.write_all(lines);
+        self.len = self.len.saturating_add(more);
+        if written.is_err() {
+            self.file = None;
+        }
+        written
     }
 }
 

@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod connect;
+#[cfg(feature = "service")]
+pub mod daemon;
 pub mod disk;
 #[cfg(feature = "_state")]
 pub mod durable;
@@ -11,8 +13,13 @@ pub mod files;
 pub mod link;
 pub mod load;
 pub mod log;
+#[cfg(feature = "service")]
+pub mod notify;
+#[cfg(feature = "service")]
+pub mod pidfile;
 pub mod player;
 pub mod proc;
+pub mod proxied;
 #[cfg(feature = "_random")]
 pub mod random;
 mod reactor;
@@ -23,6 +30,9 @@ pub mod run;
 pub mod signal;
 pub mod stage;
 pub mod storage;
+mod syslog;
 pub mod tcp;
 pub mod timer;
+#[cfg(feature = "watchdog")]
+pub mod watchdog;
 pub mod zone;

@@ -119,6 +119,18 @@ pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Opti
     .await
 }
 
+/// `future`'s result, or `None` when `stop` is over before. `stop` is asked first.
+pub async fn unless<T>(
+    stop: impl Future<Output = ()>,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let stopped = async {
+        stop.await;
+        None
+    };
+    smol::future::or(stopped, async { Some(future.await) }).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@
 use crate::limits::MEDIA_KEPT;
 use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 
 /// Block sizes. A stream of 200 kbit/s lives in blocks of the first, one of 20 Mbit/s in the last.
@@ -26,6 +27,29 @@ pub enum Full {
     /// The pool of the process is used up, or this stream's share of it.
     NoMemory,
 }
+
+/// Where the payload of a packet gets its bytes: an [`Arena`], or what stands in front of one.
+pub trait Memory {
+    /// An empty buffer with room for `len` bytes.
+    fn alloc(&mut self, len: usize) -> Result<BytesMut, Full>;
+}
+
+impl Memory for Arena {
+    fn alloc(&mut self, len: usize) -> Result<BytesMut, Full> {
+        Self::alloc(self, len)
+    }
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { max } => write!(f, "a message is longer than {max} bytes"),
+            Self::NoMemory => f.write_str("no media memory is left"),
+        }
+    }
+}
+
+impl std::error::Error for Full {}
 
 /// The media memory of the process (of one thread of it), `limit` bytes at most.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ pub mod arena;
 mod classify;
 pub mod mix;
 pub mod time;
+pub mod timeline;
 
 pub use classify::{Class, Codec, classify};
 

@@ -6,7 +6,12 @@ pub mod dns;
 pub mod framing;
 #[cfg(any(feature = "_http", feature = "_fetch"))]
 pub mod http;
+pub mod proxy;
 pub mod rtmp;
+#[cfg(feature = "_rtsp")]
+pub mod rtp;
+#[cfg(feature = "_rtsp")]
+pub mod rtsp;
 
 /// A protocol as a machine. Whoever drives it (see `io::link`) reads from the peer into a buffer
 /// of its own, hands the bytes to [`receive`](Self::receive) until they are used up, and writes
@@ -29,4 +34,10 @@ pub trait Machine {
 
     /// The first `n` bytes of `send_buf` were sent.
     fn send_done(&mut self, n: usize);
+
+    /// The server leaves: says so to the peer, where the protocol can. Whether nothing is under
+    /// way, so that the connection may end now.
+    fn leave(&mut self) -> bool {
+        false
+    }
 }

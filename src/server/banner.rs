@@ -115,6 +115,9 @@ pub fn limits(config: &Config) -> String {
         ("hls_segments", limits::HLS_SEGMENTS, "segments in a playlist; the oldest leaves"),
         ("nal_units", limits::NAL_UNITS, "in a picture in TS; one with more is left out"),
         ("parameter_sets", limits::PARAMETER_SETS, "bytes a stream in TS"),
+        ("ts_input", limits::TS_INPUT, "bytes of a TS that comes in, each"),
+        ("playlist_bytes", limits::PLAYLIST_BYTES, "of a playlist that is pulled; more is refused"),
+        ("playlist_segments", limits::PLAYLIST_SEGMENTS, "of it taken at once"),
         ("http_head", limits::HTTP_HEAD, "bytes of the head of an HTTP request; more is refused"),
         ("http_headers", limits::HTTP_HEADERS, "lines of it"),
         ("http_body", limits::HTTP_BODY, "bytes of a request's body in memory; more is refused"),
@@ -136,6 +139,7 @@ pub fn limits(config: &Config) -> String {
     ];
     let timeouts: &[(&str, Duration, &str)] = &[
         ("handshake", limits::HANDSHAKE_TIMEOUT, "from accept to the end of the handshake"),
+        ("proxy", limits::PROXY_TIMEOUT, "for the header of the PROXY protocol before it"),
         ("command", limits::COMMAND_TIMEOUT, "for each step from there to publish or play"),
         ("send", limits::SEND_TIMEOUT, "for a player to take a byte"),
         ("republish", limits::REPUBLISH_TIMEOUT, "from FCUnpublish to the next publish"),
@@ -147,6 +151,7 @@ pub fn limits(config: &Config) -> String {
         ("linger", limits::LINGER, "for the last bytes to reach a refused peer"),
         ("grace", limits::GRACE, "for connections to end when the server stops"),
         ("disk", limits::DISK_TIMEOUT, "for files to be finished then"),
+        ("quick_disk", limits::QUICK_DISK_TIMEOUT, "the same when it stops at once (INT)"),
     ];
     let mut text = version();
     text.push('\n');

@@ -4,11 +4,12 @@ use crate::config::{Config, Endpoint};
 use crate::context::Context;
 use crate::io::log::{next_id, traced};
 use crate::io::run::Once;
-use crate::io::{files, run, tcp};
+use crate::io::{files, proxied, run, tcp};
 use crate::limits;
+use crate::server::admission::{Admission, Place};
 use crate::server::{StartError, rtmp};
-use crate::service::{Port, SERVICES};
-use core::net::SocketAddr;
+use crate::service::{Port, SERVICES, Task};
+use core::net::{IpAddr, SocketAddr};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
@@ -19,8 +20,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for a socket to be closed by its task.
 const CLOSING: Duration = Duration::from_millis(5);
 /// Descriptors that the process has beside its sockets: 3 standard streams, 2 of our reactor, 4 of
-/// async-io's, 2 ends of the signal socket and one more for each of 4 signals, 1 to spare.
-const OWN_FILES: usize = 16;
+/// async-io's, 2 ends of the signal socket and one more for each of 6 signals, the pid file, the
+/// sockets to the service manager and to syslog, the watchdog, 1 to spare.
+const OWN_FILES: usize = 22;
 
 /// RTMP, which every image has.
 const RTMP: Port = Port {
@@ -36,6 +38,8 @@ pub struct Listener {
     pub address: SocketAddr,
     endpoint: Endpoint,
     port: Port,
+    /// Each connection begins with the header of the PROXY protocol.
+    proxied: bool,
 }
 
 impl Listener {
@@ -50,12 +54,17 @@ impl Listener {
 pub fn bind(config: &Config, built_in: bool) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for (port, endpoint) in wanted(config) {
-        match bind_one(port, endpoint) {
+        match bind_one(port, endpoint, config) {
             Ok(listener) => listeners.push(listener),
             Err(e) if built_in && port.name != RTMP.name => {
                 log::warn!("no {}: {}", port.name, e.text)
             }
             Err(e) => return Err(e),
+        }
+    }
+    for proxy in &config.proxy_protocol {
+        if !listeners.iter().any(|listener| proxy.covers(listener.address)) {
+            log::warn!("proxy_protocol {proxy}: nothing listens there");
         }
     }
     Ok(listeners)
@@ -69,18 +78,37 @@ fn wanted(config: &Config) -> impl Iterator<Item = (Port, Endpoint)> {
     })
 }
 
-/// The sockets that listen, each with a way to end it.
+/// The sockets that listen.
 #[derive(Debug, Default)]
-pub struct Listeners(RefCell<Vec<(&'static str, Endpoint, Once)>>);
+pub struct Listeners(RefCell<Vec<Open>>);
+
+/// A socket that listens, and a way to end it.
+#[derive(Debug)]
+struct Open {
+    name: &'static str,
+    endpoint: Endpoint,
+    address: SocketAddr,
+    proxied: bool,
+    close: Once,
+}
+
+impl Open {
+    /// Whether it is what `config` asks for as `port` at `endpoint`.
+    fn is(&self, port: &Port, endpoint: Endpoint, config: &Config) -> bool {
+        (self.name, self.endpoint) == (port.name, endpoint)
+            && self.proxied == is_proxied(config, self.address)
+    }
+}
 
 impl Listeners {
     /// Serves `listener` until it is closed.
     pub fn open(&self, cx: &Rc<Context>, listener: Listener) {
         let (close, closed) = run::once();
-        self.0.borrow_mut().push((listener.port.name, listener.endpoint, close));
+        let (name, address) = (listener.port.name, listener.address);
+        let (endpoint, proxied) = (listener.endpoint, listener.proxied);
+        self.0.borrow_mut().push(Open { name, endpoint, address, proxied, close });
         let context = cx.clone();
         let serve = async move {
-            let (name, address) = (listener.port.name, listener.address);
             run::first(closed, listener.serve(context)).await;
             log::info!("{name} listens no more at {address}");
         };
@@ -91,52 +119,47 @@ impl Listeners {
     /// something cannot be bound, all stays as it is.
     pub async fn follow(&self, cx: &Rc<Context>, config: &Config) -> Result<(), StartError> {
         let wanted: Vec<_> = wanted(config).collect();
-        let is_open =
-            |name, endpoint| self.0.borrow().iter().any(|(n, e, _)| (*n, *e) == (name, endpoint));
+        let is_wanted = |open: &Open| wanted.iter().any(|(p, e)| open.is(p, *e, config));
         let mut bound = Vec::new();
         for (port, endpoint) in &wanted {
-            if is_open(port.name, *endpoint) {
+            if self.0.borrow().iter().any(|open| open.is(port, *endpoint, config)) {
                 continue;
             }
             // The same port at other addresses is free only when the former socket is closed.
-            if self.close(|_, open| open.port == endpoint.port && !is_wanted(&wanted, open)) {
+            if self.close(|open| open.endpoint.port == endpoint.port && !is_wanted(open)) {
                 run::sleep(CLOSING).await;
             }
-            bound.push(bind_one(*port, *endpoint)?);
+            bound.push(bind_one(*port, *endpoint, config)?);
         }
-        self.close(|name, open| !wanted.iter().any(|(p, e)| (p.name, e) == (name, open)));
+        self.close(|open| !is_wanted(open));
         bound.into_iter().for_each(|listener| self.open(cx, listener));
         Ok(())
     }
 
-    /// Closes all.
-    pub fn close_all(&self) {
-        self.close(|_, _| true);
-    }
-
     /// Closes those that are `meant`. Whether there were any.
-    fn close(&self, meant: impl Fn(&str, &Endpoint) -> bool) -> bool {
+    fn close(&self, meant: impl Fn(&Open) -> bool) -> bool {
         let mut all = self.0.borrow_mut();
-        let (closed, open): (Vec<_>, Vec<_>) =
-            all.drain(..).partition(|(name, endpoint, _)| meant(name, endpoint));
+        let (closed, open): (Vec<_>, Vec<_>) = all.drain(..).partition(meant);
         *all = open;
         let any = !closed.is_empty();
-        closed.into_iter().for_each(|(.., close)| close.set());
+        closed.into_iter().for_each(|open| open.close.set());
         any
     }
 }
 
-fn is_wanted(wanted: &[(Port, Endpoint)], open: &Endpoint) -> bool {
-    wanted.iter().any(|(_, endpoint)| endpoint == open)
+/// Whether a connection at `address` begins with the header of the PROXY protocol.
+fn is_proxied(config: &Config, address: SocketAddr) -> bool {
+    config.proxy_protocol.iter().any(|proxy| proxy.covers(address))
 }
 
-fn bind_one(port: Port, endpoint: Endpoint) -> Result<Listener, StartError> {
+fn bind_one(port: Port, endpoint: Endpoint, config: &Config) -> Result<Listener, StartError> {
     let at = endpoint.port;
     let socket = tcp::listen(endpoint.ip, at)
         .map_err(|e| StartError::new(1002, refused_port(port.name, at, &e)))?;
     let address =
         socket.address().map_err(|e| StartError::new(1003, format!("listen at {at}: {e}")))?;
-    Ok(Listener { socket, address, endpoint, port })
+    let proxied = is_proxied(config, address);
+    Ok(Listener { socket, address, endpoint, port, proxied })
 }
 
 fn refused_port(name: &str, port: u16, error: &io::Error) -> String {
@@ -171,15 +194,17 @@ pub fn check_files(config: &Config) -> Result<(), StartError> {
 }
 
 impl Listener {
-    /// Accepts until the task is dropped.
+    /// Accepts until the server leaves, or the task is dropped.
     pub async fn serve(self, cx: Rc<Context>) {
-        log::info!("{} listens at {}", self.port.name, self.address);
+        let with = if self.proxied { ", behind a proxy (proxy_protocol)" } else { "" };
+        log::info!("{} listens at {}{with}", self.port.name, self.address);
+        let admission = cx.part::<Admission>();
         let full = Cell::new(false);
-        loop {
-            match self.socket.accept().await {
+        while let Some(accepted) = run::unless(admission.closed(), self.socket.accept()).await {
+            match accepted {
                 Ok((socket, peer)) => {
                     let most = cx.max_clients();
-                    if cx.sessions.len() >= most {
+                    if cx.sessions.len() + admission.unnamed() >= most {
                         if !full.replace(true) {
                             log::error!(
                                 "exceed the max connections, drop client ip={peer}, max={most} \
@@ -191,8 +216,14 @@ impl Listener {
                     }
                     full.set(false);
                     let id = next_id();
-                    let serve = (self.port.serve)(socket, id, peer, cx.clone());
-                    cx.spawner.spawn(traced(id, serve));
+                    if self.proxied {
+                        let unnamed = admission.await_name();
+                        let serve = behind_proxy(self.port, socket, id, peer, cx.clone(), unnamed);
+                        cx.spawner.spawn(traced(id, serve));
+                    } else if let Some(place) = admit(&cx, &admission, peer) {
+                        let serve = (self.port.serve)(socket, id, peer, cx.clone());
+                        cx.spawner.spawn(traced(id, keep(place, serve)));
+                    }
                 }
                 Err(e) => {
                     log::error!("accept: {e}");
@@ -200,5 +231,45 @@ impl Listener {
                 }
             }
         }
+    }
+}
+
+/// A place for a connection of `peer`, none when it has too many.
+fn admit(cx: &Context, admission: &Rc<Admission>, peer: IpAddr) -> Option<Option<Place>> {
+    let most = cx.config().max_connections_per_ip;
+    match admission.admit(peer, most) {
+        Ok(place) => Some(place),
+        Err(None) => None,
+        Err(Some(count)) => {
+            log::warn!(
+                "exceed the max connections of one address, drop client ip={peer}, max={most} \
+                 (max_connections_per_ip), {count} dropped since the last such line"
+            );
+            None
+        }
+    }
+}
+
+async fn keep(place: Option<Place>, serve: Task<()>) {
+    serve.await;
+    drop(place);
+}
+
+/// Serves the client that the proxy names.
+async fn behind_proxy(
+    port: Port,
+    socket: tcp::Socket,
+    id: u32,
+    proxy: IpAddr,
+    cx: Rc<Context>,
+    unnamed: Place,
+) {
+    let peer = match proxied::client(&socket).await {
+        Ok(named) => named.unwrap_or(proxy),
+        Err(e) => return log::warn!("drop client of the proxy ip={proxy}: {e}"),
+    };
+    drop(unnamed);
+    if let Some(_place) = admit(&cx, &cx.part::<Admission>(), peer) {
+        (port.serve)(socket, id, peer, cx).await;
     }
 }

@@ -1,10 +1,16 @@
 //! The process: start, listen, serve, stop.
 
 pub mod access;
+mod admission;
 pub mod banner;
 pub mod listen;
 pub mod options;
 mod play;
+#[cfg(feature = "service")]
+mod process;
+#[path = "process_plain.rs"]
+#[cfg(not(feature = "service"))]
+mod process;
 mod publish;
 mod reload;
 pub mod rtmp;
@@ -18,8 +24,11 @@ use crate::io::{clock, files, log as tank};
 use crate::limits;
 use crate::service::{FEATURES, SERVICES};
 use options::Options;
+use process::Process;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 /// How often deadlines of connections, and memory that may be free again, are looked at.
@@ -51,14 +60,15 @@ pub fn load(options: &Options) -> Result<Config, StartError> {
     let Some(path) = &options.config else { return Ok(adjusted(Config::builtin(), options)) };
     let text = files::read(path, limits::CONF_BYTES)
         .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
-    parse(path, &text, options)
+    // Whoever started a daemon has told what is odd about the file.
+    parse(path, &text, options, !options.detached)
 }
 
-/// The configuration in `text`, which is that of the file `path`.
-fn parse(path: &Path, text: &[u8], options: &Options) -> Result<Config, StartError> {
+/// The configuration in `text`, which is that of the file `path`; `tell`: with its notices logged.
+fn parse(path: &Path, text: &[u8], options: &Options, tell: bool) -> Result<Config, StartError> {
     let loaded = config::load(text)
         .map_err(|e| StartError::new(1023, format!("{}: {e}", path.display())))?;
-    for notice in loaded.warnings.iter().chain(&loaded.absent(FEATURES)) {
+    for notice in loaded.warnings.iter().chain(&loaded.absent(FEATURES)).filter(|_| tell) {
         log::warn!("{}: {notice}", path.display());
     }
     Ok(adjusted(loaded.config, options))
@@ -80,22 +90,26 @@ fn adjusted(mut config: Config, options: &Options) -> Config {
     config
 }
 
-/// Serves until a signal ends the process.
+/// Serves until a signal ends the process; as a daemon, until another process serves.
 pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     if options.demo && !FEATURES.contains(&"demo") {
         return Err(StartError::new(1023, "--demo: not in this image (cargo feature demo)"));
+    }
+    if process::hand_over(options, &config)? {
+        return Ok(());
     }
     if !matches!(config.work_dir.as_str(), "" | "./") {
         files::change_directory(Path::new(&config.work_dir))
             .map_err(|e| StartError::new(1023, format!("work_dir {}: {e}", config.work_dir)))?;
     }
+    let process = Process::begin(options, &config)?;
     listen::check_files(&config)?;
     let listeners = listen::bind(&config, options.config.is_none())?;
     banner::print(options, &config, &listeners);
     tank::configure(&log_settings(&config))
         .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
     let options = options.clone();
-    run::run(|spawner| serve(options, config, listeners, spawner))
+    run::run(|spawner| serve(options, config, listeners, process, spawner))
         .map_err(|e| StartError::new(1013, format!("epoll: {e}")))?
 }
 
@@ -104,7 +118,8 @@ fn log_settings(config: &Config) -> tank::Settings {
         level: tank::level(config.log_level.word()),
         tank: match config.log_tank {
             LogTank::Console => tank::Tank::Console,
-            LogTank::File => tank::Tank::File(PathBuf::from(&config.log_file)),
+            LogTank::File => tank::Tank::File(PathBuf::from(&config.log_file), config.log_size.0),
+            LogTank::Syslog => tank::Tank::Syslog(PathBuf::from(&config.syslog_socket)),
         },
         utc: config.utc_time,
     }
@@ -114,6 +129,7 @@ async fn serve(
     options: Options,
     config: Config,
     listeners: Vec<listen::Listener>,
+    process: Process,
     spawner: Spawner,
 ) -> Result<(), StartError> {
     let signals = Signals::new()
@@ -125,6 +141,7 @@ async fn serve(
         (service.start)(&cx);
     }
     tank::traced(tank::next_id(), async {
+        process.ready(&cx);
         for vhost in cx.config().vhosts.iter().filter(|vhost| vhost.enabled) {
             log::info!("{}", banner::ring(&vhost.name, context::settings(vhost).queue_ms));
         }
@@ -138,24 +155,49 @@ async fn serve(
             context.hub.pool().reap();
         }
     });
+    let process = Rc::new(process);
+    let quick = Rc::new(Cell::new(false));
     // In a task of its own: this one is polled whenever any is.
     let (stop_now, stopping) = run::once();
-    let context = cx.clone();
+    cx.spawner.spawn(answer_reloads(cx.clone(), options.clone(), Rc::downgrade(&process)));
+    let (context, own, at_once) = (cx.clone(), process.clone(), quick.clone());
     cx.spawner.spawn(async move {
-        let (context, options) = (&context, &options);
-        run::first(obey(signals, context), answer_reloads(context, options)).await;
+        let obeyed = obey(signals, &context, &own);
+        let how = run::unless(own.orphaned(), obeyed).await;
+        at_once.set(how == Some(Stop::AtOnce));
         stop_now.set();
     });
     stopping.await;
-    stop(&cx).await;
+    process.stopping();
+    stop(&cx, quick.get()).await;
     Ok(())
 }
 
-/// Acts on signals until one of them is to stop.
-async fn obey(mut signals: Signals, cx: &Rc<Context>) {
+/// How the server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    InOrder,
+    AtOnce,
+}
+
+/// Acts on signals until one of them is to stop, or the server has left.
+async fn obey(mut signals: Signals, cx: &Rc<Context>, process: &Process) -> Stop {
+    let mut leaving: Pin<Box<dyn Future<Output = ()>>> = Box::pin(std::future::pending());
+    let mut leaves = false;
     loop {
-        match signals.next().await {
-            Request::Stop => return,
+        let Some(request) = run::unless(leaving.as_mut(), signals.next()).await else {
+            return Stop::InOrder;
+        };
+        match request {
+            Request::Quit => return Stop::AtOnce,
+            Request::Stop if leaves || !cx.config().force_grace_quit => return Stop::InOrder,
+            Request::Stop | Request::Grace | Request::Drain if !leaves => {
+                leaves = true;
+                let for_another = request == Request::Drain;
+                process.leaving(for_another);
+                leaving = Box::pin(process::leave(cx.clone(), !for_another));
+            }
+            Request::Stop | Request::Grace | Request::Drain => {}
             Request::Reload => {
                 // Whoever asks otherwise wants to know; the log says it to all.
                 let _ = cx.reloads.ask(Change::File).await;
@@ -169,14 +211,18 @@ async fn obey(mut signals: Signals, cx: &Rc<Context>) {
 }
 
 /// Changes the configuration for whoever asks, one after another.
-async fn answer_reloads(cx: &Rc<Context>, options: &Options) {
+async fn answer_reloads(cx: Rc<Context>, options: Options, process: Weak<Process>) {
     while let Some((change, asked)) = cx.reloads.next().await {
-        asked.answer(reload::reload(cx, options, change).await);
+        let Some(process) = process.upgrade() else { return };
+        process.reloading();
+        asked.answer(reload::reload(&cx, &options, change).await);
+        process.reloaded(&cx);
     }
 }
 
-/// Ends all connections, and waits a moment for them.
-async fn stop(cx: &Rc<Context>) {
+/// Ends all connections, and waits a moment for them. `quick`: the disk, too, has only a moment.
+async fn stop(cx: &Rc<Context>, quick: bool) {
+    let disk = if quick { limits::QUICK_DISK_TIMEOUT } else { limits::DISK_TIMEOUT };
     let until = clock::after(limits::GRACE);
     loop {
         // Again: what was accepted a moment ago may only begin now.
@@ -188,10 +234,10 @@ async fn stop(cx: &Rc<Context>) {
     }
     cx.hub.end();
     SERVICES.iter().for_each(|service| (service.stop)());
-    let written = cx.disk.finish(limits::DISK_TIMEOUT);
+    let written = cx.disk.finish(disk);
     // Whoever waited for that has more to write: lists of what is unfinished.
     sleep(Duration::from_millis(1)).await;
-    if !written || !cx.disk.finish(limits::DISK_TIMEOUT) {
+    if !written || !cx.disk.finish(disk) {
         log::warn!("the disk is too slow, {} bytes are not written", cx.disk.queued());
     }
     log::info!("server stops, {} connections were cut", cx.sessions.len());

@@ -17,7 +17,12 @@ pub struct Options {
     pub demo: bool,
     /// What to do.
     pub action: Action,
+    /// [`DETACHED`]: this process is the daemon that another one started.
+    pub detached: bool,
 }
+
+/// The argument of the process that serves as a daemon; it is not for people.
+pub const DETACHED: &str = "--detached";
 
 /// What to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +80,7 @@ impl Options {
                 Short('v' | 'V') | Long("version") => options.action = Action::Version,
                 Short('h' | '?') | Long("help") => options.action = Action::Help,
                 Long("demo") => options.demo = true,
+                Long("detached") => options.detached = true,
                 Long("limits") => options.action = Action::Limits,
                 other => return Err(other.unexpected().to_string()),
             }

@@ -91,7 +91,7 @@ async fn text(cx: &Context, path: &Path) -> Result<Vec<u8>, StartError> {
 }
 
 async fn follow(cx: &Rc<Context>, options: &Options, text: &[u8]) -> Result<(), StartError> {
-    let config = parse(path(options)?, text, options)?;
+    let config = parse(path(options)?, text, options, true)?;
     if config.max_connections != cx.config().max_connections {
         check_files(&config)?;
     }

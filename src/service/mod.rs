@@ -26,6 +26,8 @@ pub mod remux;
 pub mod static_files;
 #[cfg(feature = "_stats")]
 pub mod stats;
+#[cfg(feature = "watchdog")]
+mod watchdog;
 #[cfg(feature = "web")]
 pub mod web;
 
@@ -138,6 +140,8 @@ pub static SERVICES: &[Service] = &[
     api::SERVICE,
     #[cfg(feature = "heartbeat")]
     heartbeat::SERVICE,
+    #[cfg(feature = "watchdog")]
+    watchdog::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -171,4 +175,8 @@ pub const FEATURES: &[&str] = &[
     "api",
     #[cfg(feature = "heartbeat")]
     "heartbeat",
+    #[cfg(feature = "service")]
+    "service",
+    #[cfg(feature = "watchdog")]
+    "watchdog",
 ];

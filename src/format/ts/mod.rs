@@ -1,6 +1,7 @@
 //! MPEG transport streams (ISO/IEC 13818-1) of one program: H.264 or HEVC, AAC or MP3. What HLS
 //! segments and HTTP-TS are made of.
 
+mod demux;
 mod mux;
 mod nal;
 mod packet;
@@ -8,6 +9,8 @@ mod pes;
 mod psi;
 mod tag;
 
+pub use crate::codec::nal::Video;
+pub use demux::{Counters, Demux, Note, Sound, Stop};
 pub use mux::{Mux, Muxed, bound};
 pub use tag::{Body, read};
 
@@ -19,15 +22,6 @@ pub const PACKET: usize = 188;
 
 /// Ticks of the clock in a millisecond: it runs at 90 kHz.
 pub const TICKS: i64 = 90;
-
-/// A video codec that has a stream type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Video {
-    /// Stream type 0x1b.
-    H264,
-    /// Stream type 0x24.
-    Hevc,
-}
 
 /// An audio codec that has a stream type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! 14496-15) and HEVC (ISO/IEC 23008-2).
 
 use super::{Error, Video};
+use crate::codec::nal::{self, Unit};
 use crate::limits::{NAL_UNITS, PARAMETER_SETS};
 
 /// The units of one access unit, in order, none of them empty.
@@ -31,11 +32,10 @@ pub(super) enum Role {
 
 impl Video {
     pub(super) fn role(self, unit: &[u8]) -> Role {
-        let Some(&first) = unit.first() else { return Role::Other };
-        match (self, first & 0x1f, first >> 1 & 0x3f) {
-            (Self::H264, 9, _) | (Self::Hevc, _, 35) => Role::Delimiter,
-            (Self::H264, 7 | 8, _) | (Self::Hevc, _, 32..=34) => Role::Parameters,
-            (Self::H264, 5, _) | (Self::Hevc, _, 16..=23) => Role::Start,
+        match self.unit(unit) {
+            Unit::Delimiter => Role::Delimiter,
+            Unit::Set(_) => Role::Parameters,
+            Unit::Slice { start: true, .. } => Role::Start,
             _ => Role::Other,
         }
     }
@@ -117,32 +117,10 @@ fn start_code(data: &[u8]) -> bool {
 
 fn with_start_codes(data: &[u8]) -> Result<Units<'_>, Error> {
     let mut units = Units::new();
-    // Where the unit in progress starts, once a start code was seen.
-    let mut start = None;
-    let mut at = 0;
-    while let Some(found) = data.get(at..).and_then(next_start_code) {
-        let code = at + found;
-        push_trimmed(&mut units, start.and_then(|start| data.get(start..code)))?;
-        at = code + 3;
-        start = Some(at);
+    for unit in nal::units(data) {
+        units.push(unit).map_err(|_| MANY)?;
     }
-    push_trimmed(&mut units, start.and_then(|start| data.get(start..)))?;
     Ok(units)
-}
-
-/// The offset of the next `00 00 01`.
-fn next_start_code(data: &[u8]) -> Option<usize> {
-    data.windows(3).position(|window| window == [0, 0, 1])
-}
-
-/// Zeros behind a unit belong to the next start code or are padding.
-fn push_trimmed<'a>(units: &mut Units<'a>, unit: Option<&'a [u8]>) -> Result<(), Error> {
-    let Some(unit) = unit else { return Ok(()) };
-    let len = unit.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-    match unit.get(..len) {
-        Some(unit) if len > 0 => units.push(unit).map_err(|_| MANY),
-        _ => Ok(()),
-    }
 }
 
 fn h264(record: &[u8]) -> Result<(usize, Vec<u8>), Error> {

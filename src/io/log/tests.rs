@@ -27,7 +27,7 @@ impl Drop for Dir {
 const LONG: Duration = Duration::from_secs(20);
 
 fn to_file(path: &std::path::Path) -> Settings {
-    Settings { level: LevelFilter::Info, tank: Tank::File(path.to_owned()), utc: true }
+    Settings { level: LevelFilter::Info, tank: Tank::File(path.to_owned(), 0), utc: true }
 }
 
 fn style(colour: bool) -> Style {

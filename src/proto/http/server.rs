@@ -35,6 +35,8 @@ pub struct Server {
     is_head: bool,
     is_1_1: bool,
     keep_alive: bool,
+    /// The server leaves: this connection ends with the next answer.
+    leaving: bool,
     form: Form,
     /// Whether there is a body to the answer in progress.
     sends_body: bool,
@@ -62,6 +64,7 @@ impl Default for Server {
             is_head: false,
             is_1_1: true,
             keep_alive: true,
+            leaving: false,
             form: Form::Plain,
             sends_body: false,
         }
@@ -178,7 +181,7 @@ impl Server {
     fn begin(&mut self, request: &Request, body: Body) {
         self.is_head = request.method == Method::Head;
         self.is_1_1 = request.is_1_1;
-        self.keep_alive = request.keep_alive;
+        self.keep_alive = request.keep_alive && !self.leaving;
         self.form = Form::Plain;
         let expects =
             request.header("expect").is_some_and(|e| e.eq_ignore_ascii_case("100-continue"));
@@ -255,6 +258,12 @@ impl Machine for Server {
             self.out = Vec::new();
             self.sent = 0;
         }
+    }
+
+    fn leave(&mut self) -> bool {
+        self.leaving = true;
+        self.keep_alive = false;
+        matches!(self.state, State::Head) && self.head.is_empty()
     }
 }
 
@@ -410,5 +419,20 @@ mod tests {
             let answers = sent.matches("HTTP/1.1 ").count();
             assert!(answers >= asked.len().saturating_sub(1) || result.is_err());
         });
+    }
+
+    #[test]
+    fn a_server_that_leaves_ends_a_connection_with_its_answer() {
+        let mut server = Server::default();
+        let mut input: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert!(matches!(server.receive(&mut input), Ok(Some(Event::Begun))));
+        assert!(!server.leave(), "a request is under way");
+        while server.receive(&mut input).unwrap().is_some() {}
+        server.respond(&OK);
+        server.body(b"ok");
+        assert!(!server.finish());
+        let said = String::from_utf8_lossy(server.send_buf()).into_owned();
+        assert!(said.contains("Connection: close") || said.contains("connection: close"), "{said}");
+        assert!(Server::default().leave(), "nothing is under way");
     }
 }

@@ -10,6 +10,7 @@ use super::{
     control::{Control, Received, SET_BUFFER_LENGTH},
     handshake::{ClientHandshake, Form},
     message::{Aggregate, Content, Heap, Media},
+    reply::RECONNECT,
 };
 use crate::{
     limits,
@@ -59,6 +60,9 @@ pub struct Config {
     pub role: Role,
     /// The chunk size of what the client sends; 0 to keep to 128 and say nothing.
     pub chunk_size: u32,
+    /// Tells the server that this client connects again when it is asked to, by a status
+    /// `NetConnection.Connect.ReconnectRequest` (Enhanced RTMP v2, `capsEx`).
+    pub reconnects: bool,
 }
 
 impl Config {
@@ -75,6 +79,7 @@ impl Config {
             args: None,
             role,
             chunk_size: 60_000,
+            reconnects: false,
         }
     }
 }
@@ -402,6 +407,9 @@ impl Client {
             w.key("fpad").boolean(false).key("capabilities").number(239.0);
             w.key("audioCodecs").number(3575.0).key("videoCodecs").number(252.0);
             w.key("videoFunction").number(1.0).key("pageUrl").string(&config.page_url);
+            if config.reconnects {
+                w.key("capsEx").number(RECONNECT.into());
+            }
             w.key("objectEncoding").number(0.0).end();
             if let Some(args) = &config.args {
                 w.object().pairs(args).end();

@@ -2,10 +2,48 @@
 //! spelling and texts are those that players and encoders have been tested against.
 
 use super::command::ENHANCED;
+use super::{Identity, RUNNEL};
 use crate::proto::amf0::{Object, Value, Writer};
 
+/// What the server says to a client that may connect.
+#[derive(Clone, Debug)]
+pub struct ConnectReply {
+    /// Bytes after half of which the client is to acknowledge; 0 asks for none.
+    pub window_ack: u32,
+    /// Bytes that the client may have under way.
+    pub peer_bandwidth: u32,
+    /// The chunk size of what the server sends.
+    pub chunk_size: u32,
+    /// Acknowledge every half of so many bytes even when the client does not ask for it; 0 for
+    /// only when it asks.
+    pub in_ack_size: u32,
+    /// Who the server is.
+    pub identity: Identity,
+    /// The server's address on this connection.
+    pub server_ip: String,
+    /// The server's process.
+    pub pid: u32,
+    /// The connection's number in the log.
+    pub id: u32,
+}
+
+impl Default for ConnectReply {
+    fn default() -> Self {
+        Self {
+            window_ack: 2_500_000,
+            peer_bandwidth: 2_500_000,
+            chunk_size: 60_000,
+            in_ack_size: 0,
+            identity: RUNNEL,
+            server_ip: String::new(),
+            pid: 0,
+            id: 0,
+        }
+    }
+}
+
 /// Answers `connect`. Of `enhanced`, what the client sent, it says that every codec is forwarded,
-/// and that none of the extensions of `capsEx` is used.
+/// and that of the extensions of `capsEx` requests to reconnect are used.
 pub(super) fn connected(
     w: &mut Writer<'_>,
     transaction: f64,
@@ -28,6 +66,25 @@ pub(super) fn connected(
     w.key("objectEncoding").number(object_encoding);
     w.key("data").ecma_array(0).key("version").string("3,5,3,888").pairs(data).end();
     w.end();
+}
+
+/// Asks the client to connect again (Enhanced RTMP v2, "Reconnect Request"): to `tc_url`, or where
+/// it is. It may go on until it has done so.
+pub(super) fn reconnect(w: &mut Writer<'_>, tc_url: Option<&str>, description: &str) {
+    w.string("onStatus").number(0.0).null();
+    w.object();
+    if let Some(url) = tc_url {
+        w.key("tcUrl").string(url);
+    }
+    w.key("code").string("NetConnection.Connect.ReconnectRequest");
+    w.key("description").string(description).key("level").string("status");
+    w.end();
+}
+
+/// Whether a client that said `enhanced` takes that.
+pub(super) fn can_reconnect(enhanced: &Object) -> bool {
+    let caps = enhanced.number("capsEx").unwrap_or_default();
+    caps as u32 & RECONNECT != 0
 }
 
 /// Refuses `connect`.
@@ -119,5 +176,7 @@ pub(super) const CLIENT_ID: (&str, &str) = ("clientid", "ASAICiss");
 pub(super) const DETAILS: (&str, &str) = ("details", "stream");
 /// Enhanced RTMP v2, FourCcInfoMask.
 const CAN_FORWARD: f64 = 4.0;
-/// Enhanced RTMP v2, CapsExMask: no reconnect request, no multitrack, no ModEx.
-const CAPS_EX: f64 = 0.0;
+/// Enhanced RTMP v2, CapsExMask: reconnect requests, no multitrack, no ModEx.
+const CAPS_EX: f64 = RECONNECT as f64;
+/// Enhanced RTMP v2, CapsExMask.Reconnect.
+pub(super) const RECONNECT: u32 = 1;

@@ -2,8 +2,10 @@
 
 use std::{cmp::Ordering, fmt};
 
+pub use super::reply::ConnectReply;
+
 use super::{
-    Cause, Error, Identity, RUNNEL,
+    Cause, Error,
     chunk::{Buffers, Message},
     command::{self, Command, Connect, Play, Publish, Style},
     control::{CONNECTION, Control, Received, STREAM_BEGIN, STREAM_EOF},
@@ -27,6 +29,8 @@ pub struct Server {
     control: Control,
     state: State,
     dropped: u32,
+    /// It connects again when it is asked to.
+    reconnects: bool,
     /// Said once a connection.
     noted_empty: bool,
     noted_unknown: bool,
@@ -88,43 +92,6 @@ impl fmt::Display for Note {
     }
 }
 
-/// What the server says to a client that may connect.
-#[derive(Clone, Debug)]
-pub struct ConnectReply {
-    /// Bytes after half of which the client is to acknowledge; 0 asks for none.
-    pub window_ack: u32,
-    /// Bytes that the client may have under way.
-    pub peer_bandwidth: u32,
-    /// The chunk size of what the server sends.
-    pub chunk_size: u32,
-    /// Acknowledge every half of so many bytes even when the client does not ask for it; 0 for
-    /// only when it asks.
-    pub in_ack_size: u32,
-    /// Who the server is.
-    pub identity: Identity,
-    /// The server's address on this connection.
-    pub server_ip: String,
-    /// The server's process.
-    pub pid: u32,
-    /// The connection's number in the log.
-    pub id: u32,
-}
-
-impl Default for ConnectReply {
-    fn default() -> Self {
-        Self {
-            window_ack: 2_500_000,
-            peer_bandwidth: 2_500_000,
-            chunk_size: 60_000,
-            in_ack_size: 0,
-            identity: RUNNEL,
-            server_ip: String::new(),
-            pid: 0,
-            id: 0,
-        }
-    }
-}
-
 impl Server {
     /// Waits for the handshake. `time`, in milliseconds from any start, is what it tells the
     /// client.
@@ -133,6 +100,7 @@ impl Server {
             control: Control::new(limits::CONTROL_OUT_MAX),
             state: State::Handshake(Box::new(ServerHandshake::new(time))),
             dropped: 0,
+            reconnects: false,
             noted_empty: false,
             noted_unknown: false,
         }
@@ -144,6 +112,7 @@ impl Server {
         let State::Asked(asked) = &self.state else { return };
         let Asked::Connect { transaction, object_encoding, enhanced } = &**asked else { return };
         let control = &mut self.control;
+        self.reconnects = reply::can_reconnect(enhanced);
         let data = reply.identity.properties(&reply.server_ip, reply.pid, reply.id);
         control.send_window(reply.window_ack);
         control.send_bandwidth(reply.peer_bandwidth);
@@ -228,6 +197,20 @@ impl Server {
             }
         }
         self.state = State::Refused;
+    }
+
+    /// Asks the client to connect again, to `tc_url` or where it is; it may go on until it has.
+    /// Whether it said that it does so when asked (`capsEx`); else it is not asked.
+    pub fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
+        let connected = matches!(
+            self.state,
+            State::Idle(_) | State::Asked(_) | State::Playing | State::Publishing(_)
+        );
+        let asked = self.reconnects && connected;
+        if asked {
+            self.control.command(0, |w| reply::reconnect(w, tc_url, description));
+        }
+        asked
     }
 
     /// Tells a player something about its stream that changes nothing here, such as
@@ -469,6 +452,11 @@ impl Machine for Server {
 
     fn send_done(&mut self, n: usize) {
         self.control.sent(n);
+    }
+
+    fn leave(&mut self) -> bool {
+        self.request_reconnect(None, "The server leaves.");
+        matches!(self.state, State::Handshake(_) | State::Connect)
     }
 }
 

@@ -26,6 +26,8 @@ const BACK_MS: i64 = 300;
 const FORWARD_MS: i64 = 10_000;
 /// Audio without video is written in PES packets of so many milliseconds.
 const GATHER_MS: u32 = 720;
+/// What the two clocks differ by more than this was set by somebody.
+const CLOCK_SET_MS: u64 = 2000;
 
 /// What the time is.
 #[derive(Clone, Copy)]
@@ -34,6 +36,36 @@ pub(super) struct Clock {
     pub(super) unix: fn() -> u64,
     /// Milliseconds that never go back.
     pub(super) now: fn() -> u64,
+}
+
+/// Which date a time of the stream has. Dates follow the stream, whose packets may come earlier or
+/// later; when the clock of the board is set they follow once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Anchor {
+    /// Of the stream.
+    at: i64,
+    /// The date then, in milliseconds since 1970; the board may have been set to an earlier one.
+    unix: i64,
+    /// The monotonic clock then.
+    began: u64,
+}
+
+impl Anchor {
+    /// The stream's `at` is the date `unix`, with the monotonic clock at `began`.
+    pub(super) const fn new(at: i64, unix: u64, began: u64) -> Self {
+        Self { at, unix: unix.cast_signed(), began }
+    }
+
+    /// The date of `time`, when it is `unix` by one clock and `now` by the other.
+    pub(super) fn date(&mut self, time: i64, unix: u64, now: u64) -> u64 {
+        let expected = self.unix.saturating_add_unsigned(now.saturating_sub(self.began));
+        let set = unix.cast_signed().saturating_sub(expected);
+        if set.unsigned_abs() >= CLOCK_SET_MS {
+            self.unix = self.unix.saturating_add(set);
+        }
+        let date = self.unix.saturating_add(time.saturating_sub(self.at));
+        u64::try_from(date).unwrap_or_default()
+    }
 }
 
 /// The sink of one publish.
@@ -61,7 +93,7 @@ pub(super) struct Cutter {
     /// The open segment ends before the next frame.
     ends: bool,
     /// A time of the stream and when it was.
-    anchor: Option<(i64, u64)>,
+    anchor: Option<Anchor>,
     jumps: u64,
     left_out: u64,
     finished: bool,
@@ -322,12 +354,12 @@ impl Cutter {
         if discontinuity {
             self.anchor = None;
         }
-        let &mut (at, then) = self.anchor.get_or_insert((time, now));
-        let unix = then.saturating_add_signed(time.saturating_sub(at));
+        let began = (self.clock.now)();
+        let anchor = self.anchor.get_or_insert(Anchor::new(time, now, began));
+        let unix = anchor.date(time, now, began);
         let stamp = Stamp::at(now, &self.zone);
         let floor = self.stream.borrow_mut().begin(now, &stamp);
         self.ends = false;
-        let began = (self.clock.now)();
         self.open = Some(Open { start: time, end: time, began, discontinuity, unix, stamp, floor });
     }
 

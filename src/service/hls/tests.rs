@@ -795,3 +795,19 @@ fn times_can_be_corrected() {
     assert_eq!(list.segments.len(), 2);
     assert!(!list.segments[1].discontinuity, "a jump is none any more");
 }
+
+#[test]
+fn dates_follow_a_clock_that_is_set_once_and_nothing_else_does() {
+    let mut anchor = segment::Anchor::new(5000, NOW, 1000);
+    // A burst: the stream is ahead of both clocks.
+    assert_eq!(anchor.date(9000, NOW + 100, 1100), NOW + 4000);
+    // Corrected a little.
+    assert_eq!(anchor.date(15_000, NOW + 11_500, 11_000), NOW + 10_000);
+    let year = 365 * 86_400_000;
+    for _ in 0..2 {
+        assert_eq!(anchor.date(25_000, NOW + 20_000 + year, 21_000), NOW + 20_000 + year);
+    }
+    assert_eq!(anchor.date(27_000, NOW + 22_000 + year, 23_000), NOW + 22_000 + year);
+    assert_eq!(anchor.date(29_000, NOW + 24_000 - year, 25_000), NOW + 24_000 - year);
+    assert_eq!(anchor.date(31_000, 5, 27_000), 5, "a board without a battery");
+}

@@ -223,6 +223,9 @@ async fn send<F: Framing>(
         if was_live && !is_live && player.consumer.is_caught_up() {
             return Poll::Ready(Ok(()));
         }
+        if polled.is_pending() && link.session().is_leaving() && player.consumer.at_boundary() {
+            return Poll::Ready(Ok(()));
+        }
         was_live |= is_live;
         polled
     })

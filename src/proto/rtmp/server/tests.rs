@@ -3,6 +3,7 @@ use std::{cell::Cell, fmt::Write, rc::Rc};
 use bytes::BytesMut;
 
 use super::*;
+use crate::proto::rtmp::{Identity, RUNNEL};
 use crate::{
     media::Kind,
     proto::{
@@ -255,9 +256,36 @@ fn codecs_are_offered_to_those_who_offer_codecs() {
     let replies = peer.replies();
     assert!(replies[3].starts_with(
         "20 3 0 '_result' 1 {fmsVer='FMS/3,5,3,888',capabilities=127,mode=1,\
-         fourCcList=['av01','hvc1'],videoFourCcInfoMap={*=4,hvc1=4},capsEx=0} "
+         fourCcList=['av01','hvc1'],videoFourCcInfoMap={*=4,hvc1=4},capsEx=1} "
     ));
     assert!(replies[3].contains("objectEncoding=3,"));
+}
+
+#[test]
+fn a_client_that_can_is_asked_to_connect_again() {
+    for (caps, able) in [(None, false), (Some(14.0), false), (Some(1.0), true), (Some(15.0), true)]
+    {
+        let mut peer = Peer::new();
+        assert!(peer.server.leave(), "nothing is under way before connect");
+        let caps = caps.map(|caps: f64| ("capsEx", Value::from(caps)));
+        let url = ("tcUrl", Value::from("rtmp://host/live"));
+        let properties = [url].into_iter().chain(caps);
+        peer.command("connect", 1.0, &[Object::from_iter(properties).into()]);
+        peer.server.accept_connect(&ConnectReply::default());
+        peer.replies();
+        let url = Some("rtmp://other/live");
+        assert_eq!(peer.server.request_reconnect(url, "Bye."), able);
+        assert!(!peer.server.leave());
+        let status = "code='NetConnection.Connect.ReconnectRequest',description=";
+        let expected = [
+            format!(
+                "20 3 0 'onStatus' 0 null {{tcUrl='rtmp://other/live',{status}'Bye.',level='status'}}"
+            ),
+            format!("20 3 0 'onStatus' 0 null {{{status}'The server leaves.',level='status'}}"),
+        ];
+        assert_eq!(peer.replies(), if able { &expected[..] } else { &[] });
+        assert_eq!(peer.server.state(), "idle", "it goes on");
+    }
 }
 
 #[test]
