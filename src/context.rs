@@ -14,10 +14,45 @@ use crate::{io::clock, limits};
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
+
+/// Where another configuration comes from.
+pub enum Change {
+    /// From the file, read again.
+    File,
+    /// From the text of now, edited.
+    Edit {
+        /// Makes the new text of the old one.
+        edit: Edit,
+        /// The new text becomes the file.
+        persist: bool,
+    },
+}
+
+/// See [`Change::Edit`].
+pub type Edit = Box<dyn FnOnce(&[u8]) -> Result<Vec<u8>, Rejected>>;
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => f.write_str("File"),
+            Self::Edit { persist, .. } => write!(f, "Edit {{ persist: {persist} }}"),
+        }
+    }
+}
+
+/// Why a configuration does not come into force: all stays as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The number of the original.
+    pub code: u16,
+    /// In words, with the line.
+    pub text: String,
+}
 
 /// Everything that lives as long as the process.
 #[derive(Debug)]
@@ -38,8 +73,8 @@ pub struct Context {
     pub demo: bool,
     /// When the process started, by the monotonic clock.
     pub started: u64,
-    /// Requests to read the configuration again.
-    pub reloads: Requests<Result<(), String>>,
+    /// Requests for another configuration.
+    pub reloads: Requests<Change, Result<(), Rejected>>,
     file: RefCell<Option<PathBuf>>,
     /// A number of the text that was read last.
     seen: Cell<u64>,

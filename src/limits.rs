@@ -149,6 +149,26 @@ pub const HOOK_NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HOOK_FLUSH: Duration = Duration::from_secs(2);
 /// Streams in the list of the page at `/`, some 300 bytes each in an answer. The others are counted.
 pub const STREAMS_LISTED: usize = 200;
+/// Bytes of JSON that is read. More is refused.
+pub const JSON_IN: usize = 64 * 1024;
+/// Objects and lists inside one another in JSON that is read. One more is refused.
+pub const JSON_DEPTH: usize = 16;
+/// Streams that statistics know beside those that are live, [`KNOWN_BYTES`] each at most. The one that was
+/// live the longest time ago is forgotten, with its bytes; those of the vhost and the process stay.
+pub const STREAMS_KNOWN: usize = MAX_STREAMS;
+/// Streams or clients in one answer of the API, some 500 bytes each. More are asked for with
+/// `start`.
+pub const API_LISTED: usize = 500;
+/// Bytes of answers of the API that clients have not taken yet, those above [`API_SMALL`]. One more
+/// is refused (503).
+pub const API_OUT: usize = 2 << 20;
+/// Bytes of an answer of the API that count as part of its connection.
+pub const API_SMALL: usize = 16 * 1024;
+/// Bytes of the body of a request to the API. A longer one is refused (413).
+pub const API_BODY: usize = 16 * 1024;
+/// Streams with series of their own in `/metrics`, some 700 bytes each in an answer. The others are
+/// in the sums of the process only; `runnel_streams_left_out` counts them.
+pub const METRICS_STREAMS: usize = 200;
 /// Files that are sent over HTTP at once, one descriptor each. One more is refused (503).
 pub const FILES_OPEN: usize = 64;
 /// Bytes of the index (`moov`) of an MP4 file that may be sent from a time on: some hours of it. A
@@ -321,6 +341,8 @@ pub const PACKET_BYTES: usize = 40;
 /// allocator, so that the process gets small again.
 pub const MEDIA_KEPT: usize = 2 << 20;
 
+/// The most that statistics have of a stream: its names, its counters.
+pub const KNOWN_BYTES: usize = 3 * NAME_MAX + 512;
 /// The most that a connection has in memory: its task, messages begun on all chunk streams, a
 /// read that waits behind one of them, replies and headers that the peer does not read.
 pub const CLIENT_BYTES: usize =
@@ -351,8 +373,13 @@ pub const fn worst_case(clients: usize) -> usize {
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
     let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
     let files = FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
-    let services =
-        HLS_RAM + DISK_RESERVE + files + (FETCHES + HOOK_NOTIFIES) * FETCH_BYTES + HOOK_QUEUE;
+    let told = (STREAMS_KNOWN + MAX_STREAMS) * KNOWN_BYTES + API_OUT;
+    let services = HLS_RAM
+        + DISK_RESERVE
+        + files
+        + (FETCHES + HOOK_NOTIFIES) * FETCH_BYTES
+        + HOOK_QUEUE
+        + told;
     // A 32-bit machine has no more than it can address.
     clients
         .saturating_mul(CLIENT_BYTES)

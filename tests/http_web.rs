@@ -53,7 +53,7 @@ fn the_list_tells_what_is_live() {
     server.line("audio sh");
     let list = list();
     for part in [
-        "\"app\":\"live\",\"stream\":\"a\\\"<b>\"",
+        "\"app\":\"live\",\"stream\":\"a\\\"\\u003cb>\"",
         "\"video\":\"H264\",\"audio\":\"AAC\",\"width\":320,\"height\":180",
         "\"viewers\":0",
     ] {

@@ -149,8 +149,15 @@ section! {
         enabled: bool = false;
         /// Where it listens.
         listen: Endpoint = Endpoint::any(1985);
-        /// Whether pages of other sites may use it (CORS).
+        /// Whether pages of other sites may read it (CORS and JSONP); none may change anything.
         crossdomain: bool = true;
+        /// What a request from another machine that changes something has to bring, in its header
+        /// Authorization: Bearer or X-Api-Token. Without one here one is made at each start, and
+        /// stands in the log.
+        token: String = String::new() => "32-random-letters-and-digits-here";
+        /// The names of this server, beside its addresses and localhost. What changes something has
+        /// to come to one of them.
+        hosts: Vec<String> = Vec::new() => "media.example.com";
         /// The part of the interface that changes things.
         raw_api: Rc<RawApi> = Rc::default();
     }

@@ -11,6 +11,8 @@
 
 mod access;
 mod delivery;
+pub mod dump;
+pub mod edit;
 mod global;
 mod lexer;
 mod load;
@@ -35,6 +37,7 @@ pub use reference::{Description, fields, reference};
 pub use value::{Endpoint, MergedWrite, Millis, Pair, Seconds, Size};
 pub use vhost::{Cluster, Forward, Mode, Play, Publish, TimeJitter, Vhost};
 
+use core::net::Ipv4Addr;
 use std::{fmt, rc::Rc};
 
 /// The vhost that serves the names that no other vhost has.
@@ -42,7 +45,7 @@ pub const DEFAULT_VHOST: &str = "__defaultVhost__";
 
 impl Config {
     /// What the server runs with when it is given no file: RTMP on port 1935 of every address, HTTP
-    /// on 8080 with all streams in all formats, the log on the console, one vhost made for little
+    /// on 8080 with all streams in all formats, the API for this machine only, the log on the console, one vhost made for little
     /// delay, nothing written to disk.
     ///
     /// HLS is in memory, in segments of two seconds where key frames allow it: a player is 6 s behind.
@@ -62,6 +65,12 @@ impl Config {
             hls_storage: HlsStorage::Ram,
             ..Hls::default()
         };
+        let api = HttpApi {
+            enabled: true,
+            listen: Endpoint { ip: Some(Ipv4Addr::LOCALHOST.into()), port: 1985 },
+            crossdomain: false,
+            ..HttpApi::default()
+        };
         let vhost = Vhost {
             name: DEFAULT_VHOST.into(),
             chunk_size: Self::default().chunk_size,
@@ -77,6 +86,7 @@ impl Config {
             pid: String::new(),
             log_tank: LogTank::Console,
             http_server: Rc::new(HttpServer { enabled: true, ..HttpServer::default() }),
+            http_api: Rc::new(api),
             vhosts: vec![Rc::new(vhost)],
             ..Self::default()
         }

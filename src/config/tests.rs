@@ -321,6 +321,9 @@ fn a_vhost_has_the_chunk_size_of_the_server_unless_it_sets_its_own() {
 #[test]
 fn without_a_file_the_server_is_made_for_a_board() {
     let config = Config::builtin();
+    let api = &config.http_api;
+    assert!(api.enabled && api.listen.ip.is_some_and(|ip| ip.is_loopback()) && !api.crossdomain);
+    assert!(!api.raw_api.enabled);
     assert_eq!(config.listen, [Endpoint::any(1935)]);
     assert!(!config.daemon && config.pid.is_empty());
     assert_eq!(config.log_tank, LogTank::Console);

@@ -436,7 +436,7 @@ impl Value for Vec<Pair> {
     }
 }
 
-impl<S: Section + Default + 'static> Value for Rc<S> {
+impl<S: Section + Clone + Default + 'static> Value for Rc<S> {
     fn kind(&self) -> String {
         "{ }".into()
     }
@@ -452,12 +452,16 @@ impl<S: Section + Default + 'static> Value for Rc<S> {
         String::new()
     }
 
+    fn sections(&mut self) -> Vec<&mut dyn Section> {
+        vec![Self::make_mut(self)]
+    }
+
     fn section(&self) -> Option<Box<dyn Section>> {
         Some(Box::new(S::default()))
     }
 }
 
-impl<S: Section + Default + 'static> Value for Vec<Rc<S>> {
+impl<S: Section + Clone + Default + 'static> Value for Vec<Rc<S>> {
     fn kind(&self) -> String {
         "{ }, repeatable".into()
     }
@@ -475,6 +479,10 @@ impl<S: Section + Default + 'static> Value for Vec<Rc<S>> {
 
     fn many(&self) -> bool {
         true
+    }
+
+    fn sections(&mut self) -> Vec<&mut dyn Section> {
+        self.iter_mut().map(|section| Rc::make_mut(section) as &mut dyn Section).collect()
     }
 
     fn section(&self) -> Option<Box<dyn Section>> {

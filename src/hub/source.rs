@@ -126,15 +126,9 @@ impl Source {
     pub fn measure(&self, now: u64) -> Measured {
         let state = self.state.borrow();
         let (kbps, fps) = state.meter.rates.unwrap_or_else(|| state.meter.rates(now));
-        let mut measured = Measured { kbps, fps, since: state.meter.since, ..Measured::default() };
-        for (_, packet) in state.ring.from(state.ring.first()) {
-            match packet.kind {
-                Kind::Video => measured.video = Some(packet.clone()),
-                Kind::Audio => measured.audio = Some(packet.clone()),
-                Kind::Data => {}
-            }
-        }
-        measured
+        let newest = |kind| state.ring.newest(kind).cloned();
+        let (audio, video) = (newest(Kind::Audio), newest(Kind::Video));
+        Measured { kbps, fps, since: state.meter.since, audio, video }
     }
 
     /// Counts how often somebody began to publish it.

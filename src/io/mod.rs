@@ -20,7 +20,7 @@ pub mod pidfile;
 pub mod player;
 pub mod proc;
 pub mod proxied;
-#[cfg(feature = "hls-keys")]
+#[cfg(feature = "_random")]
 pub mod random;
 mod reactor;
 pub mod read;

@@ -1,4 +1,4 @@
-//! Questions to a task that answers them one after another.
+//! Requests to a task that answers them one after another.
 
 use smol::channel::{Receiver, Sender, bounded};
 use std::fmt;
@@ -6,31 +6,36 @@ use std::fmt;
 /// Questions that may wait; whoever has more waits with it.
 const QUEUE: usize = 4;
 
-/// A queue of requests, each with a way back for its answer `A`.
-pub struct Requests<A> {
-    sender: Sender<Sender<A>>,
-    receiver: Receiver<Sender<A>>,
+/// A queue of requests `Q`, each with a way back for its answer `A`.
+pub struct Requests<Q, A> {
+    sender: Sender<(Q, Sender<A>)>,
+    receiver: Receiver<(Q, Sender<A>)>,
 }
 
-impl<A> Requests<A> {
+impl<Q, A> Requests<Q, A> {
     /// Asks, and waits for the answer. `None` when nobody answers any more.
-    pub async fn ask(&self) -> Option<A> {
+    pub async fn ask(&self, request: Q) -> Option<A> {
         let (answer, answered) = bounded(1);
-        self.sender.send(answer).await.ok()?;
+        self.sender.send((request, answer)).await.ok()?;
         answered.recv().await.ok()
     }
 
-    /// Asks, and does not wait. When the queue is full, what is asked for is done anyway.
-    pub fn tell(&self) {
+    /// Asks, and does not wait. Whether there was room for the question.
+    pub fn tell(&self, request: Q) -> bool {
         let (answer, _) = bounded(1);
-        let _ = self.sender.try_send(answer);
+        self.sender.try_send((request, answer)).is_ok()
     }
 
-    /// All requests that are there, at least one: one answer will do for them.
-    pub async fn next(&self) -> Vec<Asked<A>> {
-        let Ok(first) = self.receiver.recv().await else { return Vec::new() };
-        let more = std::iter::from_fn(|| self.receiver.try_recv().ok());
-        std::iter::once(first).chain(more).map(Asked).collect()
+    /// The next request, and who waits for its answer.
+    pub async fn next(&self) -> Option<(Q, Asked<A>)> {
+        let (request, asked) = self.receiver.recv().await.ok()?;
+        Some((request, Asked(asked)))
+    }
+
+    /// The same if there is one already.
+    pub fn next_of_now(&self) -> Option<(Q, Asked<A>)> {
+        let (request, asked) = self.receiver.try_recv().ok()?;
+        Some((request, Asked(asked)))
     }
 }
 
@@ -44,14 +49,14 @@ impl<A> Asked<A> {
     }
 }
 
-impl<A> Default for Requests<A> {
+impl<Q, A> Default for Requests<Q, A> {
     fn default() -> Self {
         let (sender, receiver) = bounded(QUEUE);
         Self { sender, receiver }
     }
 }
 
-impl<A> fmt::Debug for Requests<A> {
+impl<Q, A> fmt::Debug for Requests<Q, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Requests")
     }
@@ -71,27 +76,30 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn what_is_asked_many_times_is_answered_once() {
+    fn what_is_asked_many_times_can_be_answered_once() {
         run::run(|spawner| async move {
-            let requests = Rc::new(Requests::<u32>::default());
-            (0..100).for_each(|_| requests.tell());
+            let requests = Rc::new(Requests::<u32, u32>::default());
+            let room = (0..100).filter(|i| requests.tell(*i)).count();
+            assert_eq!(room, QUEUE);
             let (asking, (done, asked)) = (requests.clone(), run::once());
             spawner.spawn(async move {
-                // It waits for room, and then with all others.
-                assert_eq!(asking.ask().await, Some(2));
+                // It waits for room.
+                assert_eq!(asking.ask(7).await, Some(14));
                 done.set();
             });
-            let first = requests.next().await;
-            assert_eq!(first.len(), QUEUE);
-            first.into_iter().for_each(|asked| asked.answer(1));
-            requests.tell();
+            let (first, waits) = requests.next().await.unwrap();
+            assert_eq!(first, 0);
+            // Nobody waits for this one any more.
+            waits.answer(1);
+            for want in 1..QUEUE as u32 {
+                assert_eq!(requests.next_of_now().map(|(request, _)| request), Some(want));
+            }
             run::sleep(Duration::from_millis(10)).await;
-            let second = requests.next().await;
-            assert_eq!(second.len(), 2);
-            second.into_iter().for_each(|asked| asked.answer(2));
+            let (request, waits) = requests.next().await.unwrap();
+            waits.answer(request * 2);
             asked.await;
             let idle = run::within(Duration::from_millis(10), requests.next()).await;
-            assert!(idle.is_none(), "nothing is left");
+            assert!(idle.is_none() && requests.next_of_now().is_none(), "nothing is left");
         })
         .unwrap();
     }

@@ -16,7 +16,7 @@ mod reload;
 pub mod rtmp;
 
 use crate::config::{self, Config, Endpoint, HttpServer, LogTank};
-use crate::context::{self, Context};
+use crate::context::{self, Change, Context};
 use crate::hub::session::Kick;
 use crate::io::run::{self, Spawner, sleep};
 use crate::io::signal::{Request, Signals};
@@ -202,7 +202,10 @@ async fn obey(mut signals: Signals, cx: &Rc<Context>, process: &Process) -> Stop
                 leaving = Box::pin(process::leave(cx.clone(), !for_another));
             }
             Request::Stop | Request::Grace | Request::Drain => {}
-            Request::Reload => cx.reloads.tell(),
+            // When there is no room, enough reloads wait already.
+            Request::Reload => {
+                cx.reloads.tell(Change::File);
+            }
             Request::Reopen => {
                 tank::reopen();
                 log::info!("log file reopened");
@@ -211,14 +214,28 @@ async fn obey(mut signals: Signals, cx: &Rc<Context>, process: &Process) -> Stop
     }
 }
 
-/// Reloads, for the signal and for services that ask for it: one after another, and once for all
-/// that ask before it begins.
+/// Changes the configuration for the signal and for services that ask for it: one change after
+/// another, and one for all who want the file read before that begins.
 async fn answer_reloads(cx: Rc<Context>, options: Options, process: Weak<Process>) {
+    let mut next = None;
     loop {
-        let asked = cx.reloads.next().await;
-        let Some(process) = process.upgrade().filter(|_| !asked.is_empty()) else { return };
+        let first = match next.take() {
+            Some(first) => Some(first),
+            None => cx.reloads.next().await,
+        };
+        let (Some((change, asked)), Some(process)) = (first, process.upgrade()) else { return };
+        let mut asked = vec![asked];
+        if matches!(change, Change::File) {
+            while let Some((other, waits)) = cx.reloads.next_of_now() {
+                if !matches!(other, Change::File) {
+                    next = Some((other, waits));
+                    break;
+                }
+                asked.push(waits);
+            }
+        }
         process.reloading();
-        let result = reload::reload(&cx, &options).await;
+        let result = reload::reload(&cx, &options, change).await;
         process.reloaded(&cx);
         asked.into_iter().for_each(|asked| asked.answer(result.clone()));
     }

@@ -1,7 +1,7 @@
 //! Reads the configuration file again when it changes: `inotify_auto_reload`, and inside a
 //! container `auto_reload_for_docker`. SIGHUP does so without this.
 
-use crate::context::Context;
+use crate::context::{Change, Context};
 use crate::io::run::{self, Once};
 use crate::io::watch::Watch;
 use crate::io::{files, log as tank};
@@ -69,7 +69,7 @@ async fn watch_file(cx: &Rc<Context>, file: &Path) -> io::Result<()> {
         }
         log::info!("{} has changed", file.display());
         // What became of it is in the log.
-        let _ = cx.reloads.ask().await;
+        let _ = cx.reloads.ask(Change::File).await;
     }
 }
 

@@ -3,6 +3,8 @@
 //! comes in ([`ingress`]).
 
 pub mod admission;
+#[cfg(feature = "api")]
+pub mod api;
 #[cfg(feature = "reload")]
 pub mod auto_reload;
 #[cfg(feature = "demo")]
@@ -11,6 +13,8 @@ pub mod demo;
 pub mod dvr;
 #[cfg(feature = "hds")]
 pub mod hds;
+#[cfg(feature = "heartbeat")]
+pub mod heartbeat;
 #[cfg(feature = "hls")]
 pub mod hls;
 #[cfg(feature = "hooks")]
@@ -28,6 +32,8 @@ pub mod sign;
 pub mod signed_path;
 #[cfg(feature = "static-files")]
 pub mod static_files;
+#[cfg(feature = "_stats")]
+pub mod stats;
 pub mod terms;
 #[cfg(feature = "watchdog")]
 mod watchdog;
@@ -77,6 +83,8 @@ pub struct Service {
     pub stream_at: fn(&Rc<Context>, &str, &str) -> Option<StreamKey>,
     /// The HTTP paths that it answers on the port of `http_server`.
     pub routes: fn(&Rc<Context>, &mut Router),
+    /// The same on the port of `http_api`.
+    pub api_routes: fn(&Rc<Context>, &mut Router),
 }
 
 /// A task of this thread.
@@ -124,12 +132,16 @@ impl Service {
             port: None,
             stream_at: |_, _, _| None,
             routes: |_, _| {},
+            api_routes: |_, _| {},
         }
     }
 }
 
 /// Every service of this image.
 pub static SERVICES: &[Service] = &[
+    // First: it knows a stream before others tell of it.
+    #[cfg(feature = "_stats")]
+    stats::SERVICE,
     #[cfg(feature = "demo")]
     demo::SERVICE,
     #[cfg(feature = "sign")]
@@ -153,6 +165,10 @@ pub static SERVICES: &[Service] = &[
     web::SERVICE,
     #[cfg(feature = "reload")]
     auto_reload::SERVICE,
+    #[cfg(feature = "api")]
+    api::SERVICE,
+    #[cfg(feature = "heartbeat")]
+    heartbeat::SERVICE,
     #[cfg(feature = "watchdog")]
     watchdog::SERVICE,
     #[cfg(feature = "hooks")]
@@ -192,6 +208,10 @@ pub const FEATURES: &[&str] = &[
     "sign",
     #[cfg(feature = "reload")]
     "reload",
+    #[cfg(feature = "api")]
+    "api",
+    #[cfg(feature = "heartbeat")]
+    "heartbeat",
     #[cfg(feature = "service")]
     "service",
     #[cfg(feature = "watchdog")]

@@ -36,28 +36,36 @@ pub const SERVICE: Service = Service {
     ..Service::new("_http")
 };
 
-thread_local! {
-    /// The router of `http_server` and the configuration that it was made from.
-    static SITE: RefCell<Option<(Rc<Config>, Rc<Router>)>> = const { RefCell::new(None) };
-}
+/// A router and the configuration that it was made from.
+pub type Cached = RefCell<Option<(Rc<Config>, Rc<Router>)>>;
+
+/// What is kept for the port of `http_server`.
+#[derive(Default)]
+struct Site(Cached);
 
 /// The paths of all services under the configuration of now.
 fn site(cx: &Rc<Context>) -> Rc<Router> {
-    let config = cx.config();
-    let known = SITE.with_borrow(|site| {
-        site.as_ref().filter(|(of, _)| Rc::ptr_eq(of, &config)).map(|(_, router)| router.clone())
-    });
-    known.unwrap_or_else(|| {
+    cached(cx, &cx.part::<Site>().0, |config| {
         let mut router = Router::default();
         router.crossdomain = config.http_server.crossdomain;
         guard::routes(cx, &mut router);
         for service in SERVICES {
             (service.routes)(cx, &mut router);
         }
-        let router = Rc::new(router);
-        SITE.set(Some((config, router.clone())));
         router
     })
+}
+
+/// The router that is kept in `place`, made anew after each change of the configuration.
+pub fn cached(cx: &Context, place: &Cached, make: impl FnOnce(&Config) -> Router) -> Rc<Router> {
+    let config = cx.config();
+    let kept = place.borrow().clone();
+    if let Some((_, router)) = kept.filter(|(of, _)| Rc::ptr_eq(of, &config)) {
+        return router;
+    }
+    let router = Rc::new(make(&config));
+    place.replace(Some((config, router.clone())));
+    router
 }
 
 /// Serves a client to its end. `router` says who answers; it is asked at each request.
@@ -137,7 +145,7 @@ async fn answer(
     };
     let mut answer = Answer::Next;
     if method == Method::Options {
-        answer = options(crossdomain).into();
+        answer = options(router).into();
     } else {
         let mut handlers = router.find(&ask.request.host, &ask.request.path).into_iter();
         while let Some((mount, handler)) = handlers.next() {
@@ -175,7 +183,11 @@ async fn give(mut link: Connection, answer: Answer, crossdomain: bool) -> (Conne
     let mut answer = answer;
     loop {
         answer = match answer {
-            Answer::Next | Answer::As(_) | Answer::Later(_) => Reply::status(404).into(),
+            Answer::Next | Answer::As(_) => Reply::status(404).into(),
+            Answer::Later(task) => match link.unless_kicked(task).await {
+                Ok(answer) => answer,
+                Err(end) => return (link, Outcome::End(end)),
+            },
             Answer::Take(take) => return take(link).await,
             Answer::Body(max, then) => match body(&mut link, max).await {
                 Ok(Some(body)) => then(body),
@@ -292,12 +304,13 @@ pub fn allow(crossdomain: bool, headers: &mut Vec<(&'static str, String)>) {
     }
 }
 
-fn options(crossdomain: bool) -> Reply {
-    if !crossdomain {
+fn options(router: &Router) -> Reply {
+    if !router.crossdomain {
         return Reply::status(405);
     }
     let mut reply = Reply { body: bytes::Bytes::new(), ..Reply::status(200) };
-    let methods = "GET, POST, HEAD, PUT, DELETE";
+    let all = "GET, POST, HEAD, PUT, DELETE";
+    let methods = if router.read_only { "GET, HEAD" } else { all };
     let names = "Cache-Control,X-Proxy-Authorization,X-Requested-With,Content-Type,Range";
     reply.headers.push(("Access-Control-Allow-Methods", methods.into()));
     reply.headers.push(("Access-Control-Allow-Headers", names.into()));
