@@ -304,7 +304,7 @@ fn a_file_that_cannot_be_used_changes_nothing_and_says_where() {
 fn the_clients_of_a_vhost_that_goes_are_told() {
     let steady = "vhost __defaultVhost__ { min_latency on; }";
     let remux = "min_latency on; http_remux { enabled on; mount [vhost]/[app]/[stream].flv; } \
-                 hls { enabled on; hls_storage ram; hls_fragment 0.1; hls_mount /b/[stream].m3u8; }";
+                 hls { enabled on; hls_storage ram; hls_fragment 0.1; hls_wait_keyframe off; hls_mount /b/[stream].m3u8; }";
     let mut live = Live::start(&format!("{steady} vhost b.com {{ {remux} }}"));
     let mut stays = (Peer::publish(&live.server, "s"), Peer::play(&live.server, "s"));
     for (round, gone) in [
