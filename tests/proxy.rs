@@ -3,14 +3,12 @@
 mod common;
 
 use common::client::{Peer, play, publish};
-use common::{SOON, Server, TempDir, eventually, free_port, spawn, tool};
+use common::{SOON, Server, eventually, free_port};
 use runnel::media::Kind;
 use runnel::proto::rtmp::client::{Config, Role};
 use rustix::net::{AddressFamily, SocketType};
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A connection to `port` from another address of this machine.
@@ -159,66 +157,75 @@ fn connections_of_an_address_count_without_a_proxy_too() {
     });
 }
 
-#[test]
 #[cfg(feature = "static-files")]
-fn haproxy_in_front_names_the_clients_of_rtmp_and_http() {
-    let (Some(haproxy), Some(ffmpeg), Some(curl)) = (tool("haproxy"), tool("ffmpeg"), tool("curl"))
-    else {
-        return;
-    };
-    for version in
-        ["send-proxy-v2", "send-proxy", "send-proxy-v2 proxy-v2-options crc32c,unique-id"]
-    {
-        let (server, rtmp, http) = behind("");
-        fs::create_dir_all(server.dir.join("www")).unwrap();
-        fs::write(server.dir.join("www/a.txt"), "found\n").unwrap();
-        let (front, front_http, dir) = (free_port(), free_port(), TempDir::new());
-        let check = format!("{version} check inter 300 check-send-proxy");
-        let conf = format!(
-            "global\n  maxconn 50\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  \
+mod over_http {
+    use super::*;
+    use common::{TempDir, spawn, tool};
+    use std::fs;
+    use std::process::Command;
+
+    #[test]
+    fn haproxy_in_front_names_the_clients_of_rtmp_and_http() {
+        let (Some(haproxy), Some(ffmpeg), Some(curl)) =
+            (tool("haproxy"), tool("ffmpeg"), tool("curl"))
+        else {
+            return;
+        };
+        for version in
+            ["send-proxy-v2", "send-proxy", "send-proxy-v2 proxy-v2-options crc32c,unique-id"]
+        {
+            let (server, rtmp, http) = behind("");
+            fs::create_dir_all(server.dir.join("www")).unwrap();
+            fs::write(server.dir.join("www/a.txt"), "found\n").unwrap();
+            let (front, front_http, dir) = (free_port(), free_port(), TempDir::new());
+            let check = format!("{version} check inter 300 check-send-proxy");
+            let conf = format!(
+                "global\n  maxconn 50\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  \
              timeout server 60s\nfrontend rtmp\n  unique-id-format %{{+X}}o%ci\n  \
              bind 127.0.0.1:{front}\n  \
              default_backend rtmp\nfrontend http\n  unique-id-format %{{+X}}o%ci\n  mode http\n  \
              bind 127.0.0.1:{front_http}\n  \
              default_backend http\nbackend rtmp\n  server s 127.0.0.1:{rtmp} {check}\nbackend http\n  \
              mode http\n  server s 127.0.0.1:{http} {check}\n"
-        );
-        fs::write(dir.join("a.cfg"), conf).unwrap();
-        let file = dir.join("a.cfg").display().to_string();
-        let _haproxy = spawn(&haproxy, ["-db", "-f", &file]);
-        eventually("haproxy listens", SOON, || {
-            [front, front_http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
-        });
-        let mut player =
-            Peer::over(from([127, 0, 0, 5], front), config(&server, play("livestream")));
-        player.started();
-        server.line("RTMP client ip=127.0.0.5");
-        let sample = common::media::sample(&ffmpeg);
-        let url = format!("rtmp://127.0.0.1:{front}/live/livestream");
-        common::media::publish(&ffmpeg, &sample, &url);
-        player.packets(100);
-        let out = Command::new(&curl)
-            .args(["-sS", "--interface", "127.0.0.6"])
-            .arg(format!("http://127.0.0.1:{front_http}/a.txt"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&out.stderr).into_owned();
-        assert_eq!(String::from_utf8_lossy(&out.stdout), "found\n", "{said}");
-        server.line("HTTP client ip=127.0.0.6");
+            );
+            fs::write(dir.join("a.cfg"), conf).unwrap();
+            let file = dir.join("a.cfg").display().to_string();
+            let _haproxy = spawn(&haproxy, ["-db", "-f", &file]);
+            eventually("haproxy listens", SOON, || {
+                [front, front_http]
+                    .iter()
+                    .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
+            });
+            let mut player =
+                Peer::over(from([127, 0, 0, 5], front), config(&server, play("livestream")));
+            player.started();
+            server.line("RTMP client ip=127.0.0.5");
+            let sample = common::media::sample(&ffmpeg);
+            let url = format!("rtmp://127.0.0.1:{front}/live/livestream");
+            common::media::publish(&ffmpeg, &sample, &url);
+            player.packets(100);
+            let out = Command::new(&curl)
+                .args(["-sS", "--interface", "127.0.0.6"])
+                .arg(format!("http://127.0.0.1:{front_http}/a.txt"))
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert_eq!(String::from_utf8_lossy(&out.stdout), "found\n", "{said}");
+            server.line("HTTP client ip=127.0.0.6");
+        }
     }
-}
 
-/// curl speaks version 1 by itself.
-#[test]
-#[cfg(feature = "static-files")]
-fn curl_may_be_the_proxy() {
-    let Some(curl) = tool("curl") else { return };
-    let (server, _, http) = behind("");
-    fs::create_dir_all(server.dir.join("www")).unwrap();
-    fs::write(server.dir.join("www/a.txt"), "found\n").unwrap();
-    let url = format!("http://127.0.0.1:{http}/a.txt");
-    let out = Command::new(&curl).args(["-sS", "--haproxy-protocol", &url]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&out.stdout), "found\n");
-    let out = Command::new(&curl).args(["-sS", &url]).output().unwrap();
-    assert!(!out.status.success(), "without the header it gets nothing");
+    /// curl speaks version 1 by itself.
+    #[test]
+    fn curl_may_be_the_proxy() {
+        let Some(curl) = tool("curl") else { return };
+        let (server, _, http) = behind("");
+        fs::create_dir_all(server.dir.join("www")).unwrap();
+        fs::write(server.dir.join("www/a.txt"), "found\n").unwrap();
+        let url = format!("http://127.0.0.1:{http}/a.txt");
+        let out = Command::new(&curl).args(["-sS", "--haproxy-protocol", &url]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.stdout), "found\n");
+        let out = Command::new(&curl).args(["-sS", &url]).output().unwrap();
+        assert!(!out.status.success(), "without the header it gets nothing");
+    }
 }

@@ -135,7 +135,7 @@ fn what_is_odd_about_the_file_of_a_daemon_is_told_once() {
 fn the_pid_file_may_be_missing_unless_it_was_asked_for() {
     // The default, in a directory that is not there.
     let server = Server::start();
-    assert_eq!(server.count("no pid file, ./objs/srs.pid"), 1);
+    server.line("no pid file, ./objs/srs.pid: No such file");
     let dir = TempDir::new();
     let conf = format!(
         "listen 127.0.0.1:{}; daemon off; srs_log_tank console; pid no/such.pid; vhost v {{ }}",
@@ -145,6 +145,46 @@ fn the_pid_file_may_be_missing_unless_it_was_asked_for() {
     let out = run_in(&dir);
     assert_eq!(out.status.code(), Some(255));
     assert!(text(&out.stderr).contains("pid no/such.pid: No such file"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_reload_takes_another_pid_file_and_another_watchdog() {
+    let (dir, port) = (TempDir::new(), free_port());
+    fs::write(dir.join("one"), "").unwrap();
+    fs::write(dir.join("two"), "").unwrap();
+    let conf = |pid: &str, device: &str| {
+        let device = if cfg!(feature = "watchdog") { device } else { "" };
+        format!(
+            "listen 127.0.0.1:{port}; daemon off; srs_log_tank console; pid {pid}; {device}\n\
+             vhost __defaultVhost__ {{ }}\n"
+        )
+    };
+    fs::write(dir.join("test.conf"), conf("a.pid", "watchdog one;")).unwrap();
+    let mut server = Server::spawn(Command::new(RUNNEL).args(["-c", "test.conf"]), port, dir);
+    let file = |name: &str| server.dir.join(name);
+    assert_eq!(fs::read_to_string(file("a.pid")).unwrap(), server.pid().to_string());
+    fs::write(file("test.conf"), conf("b.pid", "watchdog two;")).unwrap();
+    server.signal(Signal::HUP);
+    server.line("reload: pid b.pid");
+    assert!(!file("a.pid").exists() && file("b.pid").exists());
+    if cfg!(feature = "watchdog") {
+        eventually("the other one is fed", SOON, || fs::read(file("two")).unwrap().len() > 1);
+        assert!(fs::read(file("one")).unwrap().ends_with(b"V"));
+    }
+    // The same by another name.
+    fs::write(file("test.conf"), conf("./b.pid", "watchdog two;")).unwrap();
+    server.signal(Signal::HUP);
+    server.line_number("reload config success", 2);
+    assert!(file("b.pid").exists());
+    // One that cannot be: all stays.
+    fs::write(file("test.conf"), conf("no/such.pid", "")).unwrap();
+    server.signal(Signal::HUP);
+    server.line("the pid file stays as it is: pid no/such.pid");
+    assert!(file("b.pid").exists());
+    let b = file("b.pid");
+    server.signal(Signal::TERM);
+    assert!(server.wait(SOON).is_some_and(|status| status.success()));
+    assert!(!b.exists());
 }
 
 #[test]
@@ -209,6 +249,38 @@ fn a_server_that_leaves_asks_its_clients_to_reconnect_and_goes_when_they_are_gon
     drop(old_player);
     assert!(server.wait(SOON).is_some_and(|status| status.success()));
     server.line("server stops, 0 connections were cut");
+}
+
+#[test]
+fn another_server_takes_the_place_of_one_that_leaves() {
+    let (dir, port) = (TempDir::new(), free_port());
+    let conf = daemon_conf(port).replace("daemon on", "drain_timeout 60; daemon on");
+    fs::write(dir.join("a.conf"), conf).unwrap();
+    let start = || {
+        assert_eq!(run_in(&dir).status.code(), Some(0));
+        Daemon::of(&dir.join("a.pid"))
+    };
+    let url = format!("rtmp://127.0.0.1:{port}/live");
+    let join = || {
+        let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let config = Config { reconnects: true, ..Config::new(&url, "live", play("s")) };
+        let mut peer = Peer::over(socket, config);
+        peer.started();
+        peer
+    };
+    let old = start();
+    let mut player = join();
+    kill_process(old.0, Signal::USR2).unwrap();
+    is_asked(&mut player);
+    eventually("its place is free", SOON, || !dir.join("a.pid").exists());
+    let new = start();
+    assert_ne!(old.0, new.0);
+    // Where it was asked to go.
+    let _again = join();
+    assert!(!old.is_gone());
+    drop(player);
+    eventually("the old one goes", SOON, || old.is_gone());
+    assert!(dir.join("a.pid").exists() && !new.is_gone());
 }
 
 #[test]
@@ -467,7 +539,6 @@ fn it_serves_without_a_place_to_write_to() {
         publisher.send_bytes(Kind::Audio, i * 40, b"\x2fsound");
     }
     player.packets(50);
-    assert!(server.log.wait("no pid file, ./objs/srs.pid", 1, SOON).is_some());
     assert!(server.log.wait("log ./objs/srs.log", 1, SOON).is_some(), "told once");
     assert_eq!(server.count("log ./objs/srs.log"), 1);
     server.signal(Signal::TERM);

@@ -32,6 +32,10 @@ const SYSTEM: &[&str] = &[
 ];
 const SYSTEM_PLACES: &[&str] = &["src/io/", "src/client/", "src/main.rs"];
 
+/// Where the time of day may be asked for: it jumps when it is set. All timing is by `io::clock`.
+const WALL_CLOCK_PLACES: &[&str] =
+    &["src/io/clock.rs", "src/io/log.rs", "src/io/log/", "src/io/storage.rs"];
+
 /// Where `cfg(feature = …)` may stand before anything; in `main.rs` and each `mod.rs` before the
 /// declaration of a module.
 const FEATURE_PLACES: &[&str] = &["src/lib.rs", "src/service/mod.rs"];
@@ -85,6 +89,17 @@ fn the_system_is_called_from_its_place_only() {
                 SYSTEM.iter().find(|name| format!("::{path}::").contains(&format!("::{name}::")));
             if let Some(name) = found {
                 report(line, format!("{name} belongs to io"));
+            }
+        }
+    });
+}
+
+#[test]
+fn the_wall_clock_has_no_part_in_timing() {
+    check(|source, report| {
+        for (at, line) in source.code.lines().enumerate() {
+            if line.contains("SystemTime") && !source.is_in(WALL_CLOCK_PLACES) {
+                report(at + 1, "SystemTime: ask io::clock".into());
             }
         }
     });

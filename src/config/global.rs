@@ -1,6 +1,7 @@
 //! Directives outside the vhosts.
 
 use super::{
+    access::Peers,
     section::section,
     value::{Endpoint, Millis, Seconds, Size, choice},
     vhost::Vhost,
@@ -18,11 +19,11 @@ section! {
         max_connections: u32 [1..=1000000] = 1000;
         /// Connections of one address, of which an IPv6 client has 2^64 (its /64 counts as one); one
         /// more is closed as it comes. 0 is no bound.
-        max_connections_per_ip: u32 [0..=1000000] = 0 => "100";
+        max_connections_per_ip: u32 [0..=1000000] = 0;
         /// Of the ports that are listened at, for RTMP or HTTP, those that only a proxy reaches:
         /// each connection must begin with the header of the PROXY protocol, version 1 or 2, and
         /// the client is who that names. Others are dropped.
-        proxy_protocol: Vec<Endpoint> = Vec::new() => "1935 8080";
+        proxy_protocol: Vec<Endpoint> = Vec::new() => "19350";
         /// Whether the server leaves the terminal.
         daemon needs "service": bool = true => "off";
         /// The file that holds the process id while the server runs.
@@ -39,7 +40,7 @@ section! {
         log_file as "srs_log_file": String = "./objs/srs.log".into();
         /// Bytes of the log file at which it gets `.1` behind its name, in place of an older one, and
         /// a new one begins. 0 is no bound.
-        log_size as "srs_log_size": Size = Size(0) => "10M";
+        log_size as "srs_log_size": Size = Size(0);
         /// The socket that the log goes to when srs_log_tank is syslog.
         syslog_socket: String = "/dev/log".into();
         /// The directory for the logs of child processes; /dev/null keeps none.
@@ -63,7 +64,7 @@ section! {
         drain_timeout needs "service": Seconds [0..=604800] = Seconds::from_millis(300_000);
         /// The watchdog device that restarts the machine when the server hangs, such as
         /// /dev/watchdog; none by default. It is fed once a second.
-        watchdog needs "watchdog": String = String::new() => "/dev/watchdog";
+        watchdog needs "watchdog": String = String::new() => "/dev/null";
         /// Accepted and ignored: the address of a client is always known.
         empty_ip_ok: bool = true;
         /// Whether daemon is off inside a container.
@@ -148,8 +149,15 @@ section! {
         enabled: bool = false;
         /// Where it listens.
         listen: Endpoint = Endpoint::any(1985);
-        /// Whether pages of other sites may use it (CORS).
+        /// Whether pages of other sites may read it (CORS and JSONP); none may change anything.
         crossdomain: bool = true;
+        /// What a request from another machine that changes something has to bring, in its header
+        /// Authorization: Bearer or X-Api-Token. Without one here one is made at each start, and
+        /// stands in the log.
+        token: String = String::new() => "32-random-letters-and-digits-here";
+        /// The names of this server, beside its addresses and localhost. What changes something has
+        /// to come to one of them.
+        hosts: Vec<String> = Vec::new() => "media.example.com";
         /// The part of the interface that changes things.
         raw_api: Rc<RawApi> = Rc::default();
     }
@@ -180,6 +188,9 @@ section! {
         dir: String = "./objs/nginx/html".into();
         /// Whether pages of other sites may use it (CORS).
         crossdomain: bool = true;
+        /// Addresses and networks (`10.0.0.0/8`) of proxies that are believed when they say, as
+        /// X-Forwarded-For or X-Real-IP, who their client is; all for any. This machine always is.
+        trusted_proxies: Vec<Peers> = Vec::new() => "10.0.0.0/8 fd00::1";
     }
 }
 

@@ -150,9 +150,9 @@ impl Consumer {
         state.ring.age(self.next.max(state.ring.first()))
     }
 
-    /// From now on each write has one packet.
-    pub fn send_alone(&mut self) {
-        self.alone = true;
+    /// Whether from now on each write has one packet.
+    pub fn send_alone(&mut self, alone: bool) {
+        self.alone = alone;
     }
 
     /// Ready when [`send`](Self::send) has something to do.

@@ -1,30 +1,15 @@
-//! How much of a stream comes.
+//! How much of a stream comes, and how fast.
 
 use crate::media::{Kind, Packet};
-
-/// What is to be told of a stream.
-#[derive(Clone, Debug, Default)]
-pub struct Measured {
-    /// Kilobits a second, over the last seconds.
-    pub kbps: u32,
-    /// Video frames a second.
-    pub fps: u32,
-    /// When the first packet of the publisher came, by the owner's clock.
-    pub since: Option<u64>,
-    /// The newest audio packet that is held.
-    pub audio: Option<Packet>,
-    /// The newest video packet that is held.
-    pub video: Option<Packet>,
-}
 
 /// Counts what comes for [`WINDOW_MS`], then tells it until the next window is over.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Meter {
-    since: Option<u64>,
+    pub(super) since: Option<u64>,
     start: u64,
     bytes: u64,
     pictures: u64,
-    rates: Option<(u32, u32)>,
+    pub(super) rates: Option<(u32, u32)>,
 }
 
 /// Long enough to hold some frames, short enough to follow an encoder that adapts.
@@ -44,20 +29,10 @@ impl Meter {
     }
 
     /// Kbit/s and pictures a second since the window began.
-    fn rates(&self, now: u64) -> (u32, u32) {
+    pub(super) fn rates(&self, now: u64) -> (u32, u32) {
         let ms = now.saturating_sub(self.start).max(1);
         let fps = (self.pictures * 1000 + ms / 2) / ms;
         let whole = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         (whole(self.bytes * 8 / ms), whole(fps))
-    }
-
-    /// Those of the last window, or so far of the first.
-    pub(super) fn told(&self, now: u64) -> (u32, u32) {
-        self.rates.unwrap_or_else(|| self.rates(now))
-    }
-
-    /// When the first packet came.
-    pub(super) const fn since(&self) -> Option<u64> {
-        self.since
     }
 }

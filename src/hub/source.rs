@@ -1,8 +1,11 @@
 //! A live stream and the right to send into it.
 
-use super::meter::{Measured, Meter};
-use super::ring::{Bounds, Evicted, Ring, Seq};
-use super::stalled::{Copied, Stalled};
+use super::evict::widest;
+use super::headers::Headers;
+use super::meter::Meter;
+use super::ring::{Bounds, Ring, Seq};
+use super::stalled::Stalled;
+use super::timeline::{End, Rebase};
 use super::{Lag, Merge, Owner, Settings, Sink, SinkError, StreamKey};
 use crate::limits::MERGE_BYTES;
 use crate::media::mix::Mix;
@@ -13,25 +16,19 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 
-/// What a new player must have before any media: the newest of each, and a number that grows
-/// whenever one of them changes.
+/// What is to be told of a stream.
 #[derive(Clone, Debug, Default)]
-pub struct Headers {
-    /// `onMetaData`.
-    pub metadata: Option<Packet>,
-    /// AudioSpecificConfig or its like.
+pub struct Measured {
+    /// Kilobits a second, over the last seconds.
+    pub kbps: u32,
+    /// Video frames a second.
+    pub fps: u32,
+    /// When the first packet of the publisher came, by the owner's clock.
+    pub since: Option<u64>,
+    /// The newest audio packet that is held.
     pub audio: Option<Packet>,
-    /// AVCDecoderConfigurationRecord or its like.
+    /// The newest video packet that is held.
     pub video: Option<Packet>,
-    /// Changes so far.
-    pub generation: u32,
-}
-
-impl Headers {
-    /// In the order in which they are sent.
-    pub fn iter(&self) -> impl Iterator<Item = &Packet> {
-        [&self.metadata, &self.audio, &self.video].into_iter().flatten()
-    }
 }
 
 /// A live stream: history, headers, the cursors of its players. It exists while somebody
@@ -54,14 +51,18 @@ pub(super) struct State {
     /// Half-sent packets that left the ring.
     pub(super) stalled: Vec<Stalled>,
     /// Bytes of those of all streams.
-    stalled_bytes: Rc<Cell<usize>>,
+    pub(super) stalled_bytes: Rc<Cell<usize>>,
     pub(super) settings: Settings,
     players: usize,
     /// The most that one that passes the stream on may be behind, if there is one.
-    lag: Option<Lag>,
+    pub(super) lag: Option<Lag>,
     publisher: Option<u32>,
     epoch: u32,
     meter: Meter,
+    /// The newest time of the stream.
+    last: Option<End>,
+    /// Nobody publishes, and until then players wait for somebody.
+    held: Option<u64>,
 }
 
 /// A player's place.
@@ -109,6 +110,8 @@ impl Source {
             publisher: None,
             epoch: 0,
             meter: Meter::default(),
+            last: None,
+            held: None,
         };
         Self { key, id, owner, state: RefCell::new(state), sinks: RefCell::default() }
     }
@@ -128,20 +131,19 @@ impl Source {
         self.state.borrow().publisher
     }
 
+    /// Whether somebody publishes it, or is waited for.
+    pub fn is_live(&self) -> bool {
+        let state = self.state.borrow();
+        state.publisher.is_some() || state.held.is_some()
+    }
+
     /// What is to be told of it at `now`.
     pub fn measure(&self, now: u64) -> Measured {
         let state = self.state.borrow();
-        let (kbps, fps) = state.meter.told(now);
-        let mut measured =
-            Measured { kbps, fps, since: state.meter.since(), ..Measured::default() };
-        for (_, packet) in state.ring.from(state.ring.first()) {
-            match packet.kind {
-                Kind::Video => measured.video = Some(packet.clone()),
-                Kind::Audio => measured.audio = Some(packet.clone()),
-                Kind::Data => {}
-            }
-        }
-        measured
+        let (kbps, fps) = state.meter.rates.unwrap_or_else(|| state.meter.rates(now));
+        let newest = |kind| state.ring.newest(kind).cloned();
+        let (audio, video) = (newest(Kind::Audio), newest(Kind::Video));
+        Measured { kbps, fps, since: state.meter.since, audio, video }
     }
 
     /// Counts how often somebody began to publish it.
@@ -223,11 +225,31 @@ impl Source {
 
     /// Ends the stream: its receivers finish, what its publisher still sends goes nowhere.
     pub fn end(&self) {
+        self.end_until(None);
+    }
+
+    /// The same; until `held` players wait for another publisher.
+    fn end_until(&self, held: Option<u64>) {
         self.end_sinks();
         let mut state = self.state.borrow_mut();
-        state.publisher = None;
+        (state.publisher, state.held) = (None, held);
         state.ring.forget_key();
         state.trim();
+    }
+
+    /// Whether players have waited long enough at `now`: from then on it is not live.
+    pub(super) fn gives_up(&self, now: u64) -> bool {
+        let mut state = self.state.borrow_mut();
+        let over = state.held.is_some_and(|until| until <= now);
+        if over {
+            state.held = None;
+        }
+        over
+    }
+
+    /// Has all players look at it.
+    pub(super) fn wake(&self) {
+        self.state.borrow_mut().wake();
     }
 
     /// Before anybody else writes what they write.
@@ -313,6 +335,14 @@ impl State {
         self.release();
     }
 
+    fn wake(&mut self) {
+        for cursor in &mut self.cursors {
+            if let Some(waker) = cursor.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
     /// Drops what neither new players nor the present ones need.
     fn trim(&mut self) {
         let slowest = self.cursors.iter().filter_map(Cursor::held).min().unwrap_or(Seq::MAX);
@@ -331,37 +361,6 @@ impl State {
         {
             self.trim();
         }
-    }
-
-    /// Takes what the bounds do not allow to stay. The players that stand in the middle of such a
-    /// packet get a copy of it, so that their connections can go on at the next whole one.
-    fn evict(&mut self) {
-        let lag = self.lag;
-        let queue_ms = self.settings.queue_ms.max(lag.map_or(0, |lag| lag.ms));
-        while let Some(evicted) = self.ring.evict(queue_ms).or_else(|| self.surplus(lag?)) {
-            let mut copy = None;
-            for (i, cursor) in self.cursors.iter().enumerate() {
-                if !cursor.half || cursor.next != Some(evicted.seq) {
-                    continue;
-                }
-                if copy.is_none() {
-                    copy = Copied::new(&evicted.packet, &self.stalled_bytes);
-                }
-                let Some(copy) = &copy else { break };
-                self.stalled.push(Stalled { cursor: i, copy: copy.clone() });
-            }
-        }
-    }
-
-    /// What is kept for those alone that pass the stream on, beyond the bytes that they may lag.
-    fn surplus(&mut self, lag: Lag) -> Option<Evicted> {
-        if self.ring.bytes() <= lag.bytes {
-            return None;
-        }
-        let first = self.ring.first();
-        let players = self.cursors.iter().filter(|cursor| cursor.lag.is_none());
-        let needed = players.filter_map(|cursor| cursor.next).chain(self.ring.join()).min();
-        needed.is_none_or(|needed| needed > first).then(|| self.ring.evict_first()).flatten()
     }
 
     /// Keeps a sequence header or metadata. Returns whether it is new.
@@ -387,11 +386,6 @@ impl State {
     }
 }
 
-/// The most that any of them may lag.
-fn widest(lags: impl Iterator<Item = Lag>) -> Option<Lag> {
-    lags.reduce(|a, b| Lag { ms: a.ms.max(b.ms), bytes: a.bytes.max(b.bytes) })
-}
-
 /// The part of a merge interval that is left for the writes.
 const WRITES_SHARE: u32 = 16;
 
@@ -406,23 +400,33 @@ pub struct Publisher {
     pending_since: Option<u64>,
     /// Packets of an unknown codec or frame type, which were left out.
     dropped: u64,
+    rebase: Rebase,
+    /// See [`hold`](Self::hold).
+    held: Option<u64>,
 }
 
 impl Publisher {
     /// The receivers of a publisher before it end here: both might write the same files.
     pub(super) fn start(source: Rc<Source>, id: u32) -> Self {
         source.end_sinks();
-        let epoch = {
+        let (epoch, rebase) = {
             let mut state = source.state();
-            state.publisher = Some(id);
+            let goes_on = state.publisher.is_some() || state.settings.hold_ms > 0;
+            (state.publisher, state.held) = (Some(id), None);
             state.epoch = state.epoch.wrapping_add(1);
             state.meter = Meter::default();
             let generation = state.headers.generation.wrapping_add(1);
             state.headers = Headers { generation, ..Headers::default() };
             state.ring.forget_key();
-            state.epoch
+            (state.epoch, Rebase::new(state.last.filter(|_| goes_on)))
         };
-        Self { source, epoch, mix: Mix::default(), pending: 0, pending_since: None, dropped: 0 }
+        let (mix, pending, pending_since) = (Mix::default(), 0, None);
+        Self { source, epoch, mix, pending, pending_since, dropped: 0, rebase, held: None }
+    }
+
+    /// When this publisher leaves, players wait for another one until `until` on the owner's clock.
+    pub fn hold(&mut self, until: u64) {
+        self.held = Some(until);
     }
 
     /// The stream.
@@ -450,7 +454,7 @@ impl Publisher {
 
     /// One packet of the stream, at `now` milliseconds of the owner's clock. Players see it after
     /// the next [`flush`](Self::flush). Fails when a sink's policy is to end the stream.
-    pub fn push(&mut self, packet: Packet, now: u64) -> Result<(), SinkError> {
+    pub fn push(&mut self, mut packet: Packet, now: u64) -> Result<(), SinkError> {
         if !classify(packet.kind, &packet.payload).acceptable {
             if self.dropped == 0 {
                 log::warn!("drop {:?} of unknown codec or frame type", packet.kind);
@@ -458,7 +462,9 @@ impl Publisher {
             self.dropped += 1;
             return Ok(());
         }
-        if !self.source.peek().settings.mix_correct {
+        let settings = self.source.settings();
+        packet.dts = self.rebase.time(&packet, now, settings.atc);
+        if !settings.mix_correct {
             self.drain(now)?;
             return self.deliver(packet, now);
         }
@@ -473,10 +479,12 @@ impl Publisher {
     pub fn push_metadata(
         &mut self,
         received: &Packet,
-        shown: Packet,
+        mut shown: Packet,
         now: u64,
     ) -> Result<(), SinkError> {
-        self.feed_sinks(received)?;
+        let atc = self.source.settings().atc;
+        shown.dts = self.rebase.time(&shown, now, atc);
+        self.feed_sinks(&Packet { dts: shown.dts, ..received.clone() })?;
         self.append(shown, now);
         Ok(())
     }
@@ -513,11 +521,7 @@ impl Publisher {
             state.ring.forget_key();
         }
         state.trim();
-        for cursor in &mut state.cursors {
-            if let Some(waker) = cursor.waker.take() {
-                waker.wake();
-            }
-        }
+        state.wake();
     }
 
     /// Delivers what `mix_correct` still holds back.
@@ -565,6 +569,7 @@ impl Publisher {
             return;
         }
         state.meter.count(&packet, now);
+        state.last = End::newer(state.last, &packet, now);
         self.pending += packet.payload.len();
         self.pending_since.get_or_insert(now);
         if state.ring.push(packet) {
@@ -580,7 +585,7 @@ impl Drop for Publisher {
         let _ = self.drain(0);
         self.flush();
         if !self.is_stale() {
-            self.source.end();
+            self.source.end_until(self.held);
         }
         self.source.retire();
     }

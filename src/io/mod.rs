@@ -20,6 +20,8 @@ pub mod pidfile;
 pub mod player;
 pub mod proc;
 pub mod proxied;
+#[cfg(feature = "_random")]
+pub mod random;
 mod reactor;
 pub mod read;
 pub mod requests;
@@ -31,6 +33,8 @@ pub mod storage;
 mod syslog;
 pub mod tcp;
 pub mod timer;
+#[cfg(feature = "reload")]
+pub mod watch;
 #[cfg(feature = "watchdog")]
 pub mod watchdog;
 pub mod zone;

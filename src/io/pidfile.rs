@@ -69,6 +69,11 @@ impl PidFile {
             return Ok(Self { file, path: path.to_owned() });
         }
     }
+
+    /// Whether `path` is a name of this file.
+    pub fn is_at(&self, path: &Path) -> bool {
+        is_at(&self.file, path)
+    }
 }
 
 impl Drop for PidFile {

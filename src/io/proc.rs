@@ -45,6 +45,8 @@ pub struct Figures {
     pub sockets: Sockets,
     /// Bytes a second that were read from the disks of `stats { disk }` and written to them.
     pub disk_rates: (f64, f64),
+    /// Reads and writes of them a second.
+    pub disk_operations: f64,
     /// The share of the time that these disks were busy, 0 to 1, the busiest one.
     pub disk_busy: f64,
     /// Milliseconds of the monotonic clock, of this sample.
@@ -129,7 +131,7 @@ impl Stats {
                 figures.ok = old.ok;
                 (figures.process_cpu, figures.cpu) = (old.process_cpu, old.cpu);
                 (figures.net_rates, figures.disk_rates) = (old.net_rates, old.disk_rates);
-                figures.disk_busy = old.disk_busy;
+                (figures.disk_operations, figures.disk_busy) = (old.disk_operations, old.disk_busy);
                 self.figures = figures;
                 return &self.figures;
             }
@@ -167,6 +169,7 @@ impl Raw {
             let Some(before) = last.disks.iter().find(|d| d.name == disk.name) else { continue };
             figures.disk_rates.0 += a_second(disk.read, before.read);
             figures.disk_rates.1 += a_second(disk.written, before.written);
+            figures.disk_operations += a_second(disk.operations, before.operations);
             let busy = grown(disk.busy_ms, before.busy_ms) as f64 / ms;
             figures.disk_busy = figures.disk_busy.max(busy.clamp(0.0, 1.0));
         }
@@ -185,7 +188,7 @@ fn grown(now: u64, before: u64) -> u64 {
     }
 }
 
-/// Descriptors that this process has open, [`MOST_FILES`] at most.
+/// Descriptors that this process has open, 100,000 at most.
 pub fn open_files() -> usize {
     let listed = std::fs::read_dir("/proc/self/fd");
     // One of them is the listing's own.

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::context::Context;
 use crate::server::StartError;
+use crate::server::admission::Admission;
 use crate::server::options::Options;
 use std::rc::Rc;
 
@@ -11,8 +12,10 @@ pub(super) fn hand_over(_: &Options, _: &Config) -> Result<bool, StartError> {
     Ok(false)
 }
 
-/// To leave is to stop.
-pub(super) async fn leave(_: Rc<Context>, _: bool) {}
+/// To leave is to stop: nobody new is let in.
+pub(super) async fn leave(cx: Rc<Context>, _: bool) {
+    cx.part::<Admission>().close();
+}
 
 /// Nothing is held, nobody is told.
 pub(super) struct Process;
@@ -26,9 +29,9 @@ impl Process {
 
     pub(super) fn reloading(&self) {}
 
-    pub(super) fn reloaded(&self) {}
+    pub(super) fn reloaded(&self, _: &Context) {}
 
-    pub(super) fn leaving(&self) {}
+    pub(super) fn leaving(&self, _: bool) {}
 
     pub(super) fn stopping(&self) {}
 

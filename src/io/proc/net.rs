@@ -7,7 +7,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     /// IPv4, in the order of the routing table, without those of the loopback. At most
-    /// [`ADDRESSES`].
+    /// 64.
     pub ipv4: Vec<Ipv4Addr>,
     /// Devices that have an address that the internet can reach.
     public: Vec<String>,

@@ -179,6 +179,8 @@ pub struct Disk {
     pub read: u64,
     /// Bytes.
     pub written: u64,
+    /// Reads and writes that were done.
+    pub operations: u64,
     /// Milliseconds with something to do; 0 of a partition before Linux 2.6.25.
     pub busy_ms: u64,
 }
@@ -194,14 +196,15 @@ impl Disk {
             }
             let field = |at| number_at(&fields, at);
             // A partition of an old kernel: requests and sectors only.
-            let (read, written, busy_ms) = match fields.len() {
-                7 => (field(4), field(6), 0),
-                14.. => (field(5), field(9), field(12)),
+            let (read, written, busy_ms, operations) = match fields.len() {
+                7 => (field(4), field(6), 0, (field(3), field(5))),
+                14.. => (field(5), field(9), field(12), (field(3), field(7))),
                 _ => return None,
             };
+            let operations = operations.0.saturating_add(operations.1);
             let bytes = |sectors: u64| sectors.saturating_mul(SECTOR);
             let (read, written) = (bytes(read), bytes(written));
-            Some(Self { name: name.to_owned(), read, written, busy_ms })
+            Some(Self { name: name.to_owned(), read, written, operations, busy_ms })
         };
         diskstats.lines().filter_map(disk).take(DEVICES).collect()
     }

@@ -58,8 +58,13 @@ const MEMORIES: &[(&str, Memory)] = &[
     ),
 ];
 
+/// Name, bytes received, sent.
+type Moved = (&'static str, u64, u64);
+/// Name, bytes read, written, operations, milliseconds busy.
+type Worked = (&'static str, u64, u64, u64, u64);
+
 /// `/proc/net/dev`: today's, and one without blanks behind the colon and with an alias.
-const DEVICES: &[(&str, &[(&str, u64, u64)])] = &[
+const DEVICES: &[(&str, &[Moved])] = &[
     (
         "Inter-|   Receive                                                |  Transmit\n \
          face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop \
@@ -77,15 +82,15 @@ const DEVICES: &[(&str, &[(&str, u64, u64)])] = &[
 ];
 
 /// `/proc/diskstats`: Linux 5.5 and later, 2.6.25 and later, before.
-const DISKS: &[(&str, &[(&str, u64, u64, u64)])] = &[
+const DISKS: &[(&str, &[Worked])] = &[
     (
         " 179       0 mmcblk0 5000 10 2048 900 700 20 4096 800 0 1234 1700 0 0 0 0 5 6\n \
          179       1 mmcblk0p1 1 2 3 4 5 6 7 8 9 10 11 0 0 0 0 0 0\n",
-        &[("mmcblk0", 2048 * 512, 4096 * 512, 1234)],
+        &[("mmcblk0", 2048 * 512, 4096 * 512, 5700, 1234)],
     ),
     (
         "   8    0 sda 5000 10 2048 900 700 20 4096 800 0 1234 1700\n   8    1 sda1 50 16 70 90\n",
-        &[("sda", 2048 * 512, 4096 * 512, 1234), ("sda1", 16 * 512, 90 * 512, 0)],
+        &[("sda", 2048 * 512, 4096 * 512, 5700, 1234), ("sda1", 16 * 512, 90 * 512, 120, 0)],
     ),
     ("  31    0 mtdblock0\n   8    0 sda 1 2 3\n", &[]),
 ];
@@ -132,8 +137,10 @@ fn devices_and_disks_are_read() {
     }
     for (text, want) in DISKS {
         let found = Disk::parse(text, &["mmcblk0", "sda", "sda1"].map(String::from));
-        let found: Vec<_> =
-            found.iter().map(|d| (d.name.as_str(), d.read, d.written, d.busy_ms)).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|d| (d.name.as_str(), d.read, d.written, d.operations, d.busy_ms))
+            .collect();
         assert_eq!(found, *want, "{text}");
     }
 }
@@ -241,7 +248,10 @@ fn texts_that_are_cut_or_damaged_never_panic() {
 
 #[test]
 fn rates_are_those_between_two_samples() {
-    let disk = |read, written, busy_ms| Disk { name: "sda".into(), read, written, busy_ms };
+    let disk = |read, written, busy_ms| {
+        let operations = read / 100;
+        Disk { name: "sda".into(), read, written, operations, busy_ms }
+    };
     let before = Raw {
         at: 1000,
         process_ticks: 100,
@@ -261,6 +271,7 @@ fn rates_are_those_between_two_samples() {
     assert!(figures.ok);
     assert_eq!((figures.process_cpu, figures.cpu), (0.5, 0.75));
     assert_eq!((figures.disk_rates, figures.disk_busy), ((2000.0, 256.0), 0.25));
+    assert_eq!(figures.disk_operations, 20.0);
     // A counter of 32 bits began again; a device went.
     assert_eq!(figures.net_rates, [(500.0, 0.0), (0.0, 1000.0)]);
 }
@@ -268,19 +279,24 @@ fn rates_are_those_between_two_samples() {
 #[test]
 fn this_machine_is_seen_as_it_is() {
     let mut stats = Stats::new(&[]);
+    let cpu = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    };
+    let (start, before) = (std::time::Instant::now(), cpu());
     assert!(!stats.sample().ok);
-    let start = std::time::Instant::now();
-    while start.elapsed() < std::time::Duration::from_millis(300) {
+    while start.elapsed() < std::time::Duration::from_millis(800) {
         std::hint::spin_loop();
     }
     let figures = stats.sample().clone();
+    let used = (cpu() - before) / start.elapsed().as_secs_f64();
     assert!(figures.ok);
     assert_eq!(figures.process.pid, std::process::id());
     assert!(figures.process.ppid > 0 && figures.process.threads > 0);
     assert!(figures.process.resident_kb > 100);
     assert!(figures.process.most_kb >= figures.process.resident_kb);
-    // Tests beside this one use cores, too.
-    assert!(figures.process_cpu > 0.1, "{}", figures.process_cpu);
+    // Ticks are 10 ms on most machines; tests beside this one use cores, too.
+    assert!((figures.process_cpu - used).abs() < 0.1, "{} {used}", figures.process_cpu);
     assert!((0.0..=1.0).contains(&figures.cpu) && figures.cpu > 0.0);
     assert!(figures.cpus >= figures.cpus_online && figures.cpus_online > 0);
     assert!(figures.memory.total > figures.memory.available && figures.memory.available > 0);

@@ -2,7 +2,45 @@
 //! spelling and texts are those that players and encoders have been tested against.
 
 use super::command::ENHANCED;
+use super::{Identity, RUNNEL};
 use crate::proto::amf0::{Object, Value, Writer};
+
+/// What the server says to a client that may connect.
+#[derive(Clone, Debug)]
+pub struct ConnectReply {
+    /// Bytes after half of which the client is to acknowledge; 0 asks for none.
+    pub window_ack: u32,
+    /// Bytes that the client may have under way.
+    pub peer_bandwidth: u32,
+    /// The chunk size of what the server sends.
+    pub chunk_size: u32,
+    /// Acknowledge every half of so many bytes even when the client does not ask for it; 0 for
+    /// only when it asks.
+    pub in_ack_size: u32,
+    /// Who the server is.
+    pub identity: Identity,
+    /// The server's address on this connection.
+    pub server_ip: String,
+    /// The server's process.
+    pub pid: u32,
+    /// The connection's number in the log.
+    pub id: u32,
+}
+
+impl Default for ConnectReply {
+    fn default() -> Self {
+        Self {
+            window_ack: 2_500_000,
+            peer_bandwidth: 2_500_000,
+            chunk_size: 60_000,
+            in_ack_size: 0,
+            identity: RUNNEL,
+            server_ip: String::new(),
+            pid: 0,
+            id: 0,
+        }
+    }
+}
 
 /// Answers `connect`. Of `enhanced`, what the client sent, it says that every codec is forwarded,
 /// and that of the extensions of `capsEx` requests to reconnect are used.

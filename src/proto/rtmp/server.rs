@@ -2,8 +2,10 @@
 
 use std::{cmp::Ordering, fmt};
 
+pub use super::reply::ConnectReply;
+
 use super::{
-    Cause, Error, Identity, RUNNEL,
+    Cause, Error,
     chunk::{Buffers, Message},
     command::{self, Command, Connect, Play, Publish, Style},
     control::{CONNECTION, Control, Received, STREAM_BEGIN, STREAM_EOF},
@@ -86,43 +88,6 @@ impl fmt::Display for Note {
             Self::LargeChunks(size) => write!(f, "client uses chunks of {size} bytes"),
             Self::Empty => f.write_str("ignore empty message"),
             Self::Unknown(type_id) => write!(f, "drop unknown message, type={type_id}"),
-        }
-    }
-}
-
-/// What the server says to a client that may connect.
-#[derive(Clone, Debug)]
-pub struct ConnectReply {
-    /// Bytes after half of which the client is to acknowledge; 0 asks for none.
-    pub window_ack: u32,
-    /// Bytes that the client may have under way.
-    pub peer_bandwidth: u32,
-    /// The chunk size of what the server sends.
-    pub chunk_size: u32,
-    /// Acknowledge every half of so many bytes even when the client does not ask for it; 0 for
-    /// only when it asks.
-    pub in_ack_size: u32,
-    /// Who the server is.
-    pub identity: Identity,
-    /// The server's address on this connection.
-    pub server_ip: String,
-    /// The server's process.
-    pub pid: u32,
-    /// The connection's number in the log.
-    pub id: u32,
-}
-
-impl Default for ConnectReply {
-    fn default() -> Self {
-        Self {
-            window_ack: 2_500_000,
-            peer_bandwidth: 2_500_000,
-            chunk_size: 60_000,
-            in_ack_size: 0,
-            identity: RUNNEL,
-            server_ip: String::new(),
-            pid: 0,
-            id: 0,
         }
     }
 }

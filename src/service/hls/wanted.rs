@@ -3,6 +3,7 @@
 
 use super::{LIVE, get};
 use crate::config::{DEFAULT_VHOST, HlsStorage, Mode, Vhost};
+use crate::context::Context;
 use crate::hub::StreamKey;
 use crate::io::clock;
 use crate::io::run::sleep;
@@ -15,18 +16,9 @@ use std::time::Duration;
 
 /// An answer when the playlist that is asked for is that of an edge and not there yet.
 pub(super) fn playlist(ask: &Ask) -> Option<Answer> {
-    let path = ask.request.path.as_str();
-    if !path.ends_with(".m3u8") {
-        return None;
-    }
-    let config = ask.cx.config();
-    let edges = config
-        .vhosts
-        .iter()
-        .filter(|vhost| vhost.enabled && vhost.hls.enabled && vhost.cluster.mode == Mode::Remote);
-    let (key, vhost) = edges.filter_map(|vhost| Some((find(vhost, ask)?, vhost))).next()?;
+    let (key, vhost) = find(&ask.cx, &ask.request.host, &ask.request.path)?;
     let hold = vhost.hls.hls_fragment.0.saturating_mul(3).max(PLAYLIST_HOLD);
-    want(&ask.cx, &key, vhost, hold);
+    want(&ask.cx, &key, &vhost, hold);
     let listed = move || LIVE.with(|live| live.is_listed(&key));
     if listed() {
         return None;
@@ -37,16 +29,34 @@ pub(super) fn playlist(ask: &Ask) -> Option<Answer> {
             sleep(LOOK).await;
         }
         match get(&ask.request.host, &ask.request.path) {
-            Some(_) => super::stored(&ask),
-            // It may be a file by now.
-            None => Answer::Next,
+            Some(stored) => super::reply(&ask, stored).into(),
+            None => {
+                // Behind the files that are to be written. That it failed is told elsewhere.
+                let _ = ask.cx.disk.ask(|| ()).await;
+                Answer::Next
+            }
         }
     })))
 }
 
-/// The stream whose playlist is asked for.
-fn find(vhost: &Rc<Vhost>, ask: &Ask) -> Option<StreamKey> {
-    let (host, path) = (ask.request.host.as_str(), ask.request.path.as_str());
+/// The stream of an edge whose playlist is at `path` of `host`.
+pub(super) fn stream_at(cx: &Context, host: &str, path: &str) -> Option<StreamKey> {
+    find(cx, host, path).map(|(key, _)| key)
+}
+
+fn find(cx: &Context, host: &str, path: &str) -> Option<(StreamKey, Rc<Vhost>)> {
+    if !path.ends_with(".m3u8") {
+        return None;
+    }
+    let config = cx.config();
+    let edges = config
+        .vhosts
+        .iter()
+        .filter(|vhost| vhost.enabled && vhost.hls.enabled && vhost.cluster.mode == Mode::Remote);
+    edges.filter_map(|vhost| Some((key(vhost, host, path)?, vhost.clone()))).next()
+}
+
+fn key(vhost: &Vhost, host: &str, path: &str) -> Option<StreamKey> {
     let template = match vhost.hls.hls_storage {
         HlsStorage::Disk => format!("[vhost]/{}", vhost.hls.hls_m3u8_file),
         HlsStorage::Ram | HlsStorage::Both => vhost.hls.hls_mount.clone(),
