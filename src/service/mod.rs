@@ -41,6 +41,7 @@ pub mod static_files;
 #[cfg(feature = "_stats")]
 pub mod stats;
 pub mod terms;
+pub mod upstreams;
 #[cfg(feature = "watchdog")]
 mod watchdog;
 #[cfg(feature = "web")]
@@ -73,6 +74,8 @@ pub struct Service {
     pub ask: Ask,
     /// Hears what happened.
     pub tell: fn(&Rc<Context>, &Event<'_>),
+    /// Its connections to other servers.
+    pub upstreams: fn(&Rc<Context>) -> Vec<upstreams::Report>,
     /// Hears that a stream is played, and fetches it if it can. Whoever plays it without being a
     /// player of the hub wants it for so long.
     pub wanted: fn(&Rc<Context>, &StreamKey, &Rc<Vhost>, Duration),
@@ -132,6 +135,7 @@ impl Service {
             differs: |_, _| false,
             ask: |_, _, _| None,
             tell: |_, _| {},
+            upstreams: |_| Vec::new(),
             wanted: |_, _, _, _| {},
             reload: |_, _| {},
             start: |_| {},

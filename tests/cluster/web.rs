@@ -56,3 +56,35 @@ fn a_playlist_has_the_stream_fetched_as_long_as_it_is_asked_for() {
     });
     assert_eq!((origin.count("type=Play"), origin.count("stop play")), (1, 0));
 }
+
+#[cfg(feature = "api")]
+#[test]
+fn connections_to_other_servers_are_told_by_the_api_and_the_metrics() {
+    let (origin, api, away) = (Server::start(), free_port(), free_port());
+    let _encoder = Encoder::start(&origin, "s");
+    let edge = Server::with(&format!(
+        "http_api {{ enabled on; listen 127.0.0.1:{api}; }}
+         vhost __defaultVhost__ {{ {} }}
+         vhost out {{ forward 127.0.0.1:{} 127.0.0.1:{away}; }}",
+        cluster(&[origin.port]),
+        origin.port
+    ));
+    let mut player = crate::common::client::Peer::play(&edge, "s");
+    player.packets(20);
+    let _out = Encoder::to(&[&edge], "t", "rtmp://out/live", 0);
+    let text = |path: &str| String::from_utf8(get(api, path, "").1).unwrap();
+    eventually("all are told", SOON, || {
+        let list = text("/api/v1/upstreams");
+        list.matches("\"kind\":").count() == 3
+            && list.contains("\"kind\":\"pull\"")
+            && list.matches("\"connected\":true").count() == 2
+            && list.contains("refused")
+    });
+    let metrics = text("/metrics");
+    let line = format!(
+        "runnel_upstream_connected{{kind=\"forward\",vhost=\"out\",app=\"live\",stream=\"t\",server=\"127.0.0.1:{away}\"}} 0"
+    );
+    assert!(metrics.contains(&line), "{metrics}");
+    drop(player);
+    eventually("the pull is gone", SOON, || !text("/api/v1/upstreams").contains("pull"));
+}

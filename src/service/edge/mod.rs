@@ -14,15 +14,21 @@ use crate::config::{Balance, Cluster, Mode, Vhost};
 use crate::context::Context;
 use crate::hub::{Client, ClientKind, StreamKey};
 use crate::service::admission::{Event, Refusal, Step};
-use crate::service::relay::Upstream;
+use crate::service::relay::{Kind, Relays, Upstream};
 use crate::service::{Service, Task};
 use pull::Pulls;
 use push::Pushes;
 use std::rc::Rc;
 
 /// Fetches and passes on the streams of vhosts with `mode remote`.
-pub const SERVICE: Service =
-    Service { attach: push::attach, ask, tell, wanted: pull::want, ..Service::new("edge") };
+pub const SERVICE: Service = Service {
+    attach: push::attach,
+    ask,
+    tell,
+    wanted: pull::want,
+    upstreams: |cx| cx.part::<Relays>().reports(|kind| kind != Kind::Forward),
+    ..Service::new("edge")
+};
 
 /// Whether `vhost` is an edge.
 fn is_edge(vhost: &Vhost) -> bool {

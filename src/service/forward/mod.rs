@@ -29,6 +29,7 @@ pub const SERVICE: Service = Service {
     attach,
     differs: |old, new| old.forward != new.forward,
     ask,
+    upstreams: |cx| cx.part::<Relays>().reports(|kind| kind == Kind::Forward),
     ..Service::new("forward")
 };
 

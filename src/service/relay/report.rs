@@ -6,56 +6,12 @@ use crate::hub::session::{Registry, Session};
 use crate::io::run::sleep;
 use crate::io::{clock, log as tank};
 use crate::limits::{UPSTREAM_DOWN, UPSTREAMS_DOWN};
+pub use crate::service::upstreams::{Kind, Report};
 use core::net::IpAddr;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A stream is fetched from an origin.
-    Pull,
-    /// A publisher of an edge is passed on to the origin.
-    Push,
-    /// A stream is passed on to another server.
-    Forward,
-}
-
-impl Kind {
-    /// In metrics and in the API.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pull => "pull",
-            Self::Push => "push",
-            Self::Forward => "forward",
-        }
-    }
-}
-
-/// How one of them is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// What it is for.
-    pub kind: Kind,
-    /// The stream here.
-    pub key: StreamKey,
-    /// The number of its task, as in the log.
-    pub id: u32,
-    /// The server as the configuration names it, without keys; of several the one in use or the last.
-    pub server: String,
-    /// Since when it is connected, in milliseconds of the clock; `None` while it is not.
-    pub connected: Option<u64>,
-    /// Bytes received and sent, all connections together.
-    pub traffic: (u64, u64),
-    /// Packets that a server that was away too long did not get.
-    pub skipped: u64,
-    /// Connections after the first.
-    pub restarts: u32,
-    /// Why the last one ended, or was not made; empty if nothing went wrong yet.
-    pub error: String,
-}
 
 /// The same while it is there.
 #[derive(Debug)]
@@ -121,10 +77,11 @@ pub struct Relays {
 }
 
 impl Relays {
-    /// How all of them are doing, in the order in which they began.
-    pub fn reports(&self) -> Vec<Report> {
+    /// How those are doing whose kind is wanted, in the order in which they began.
+    pub fn reports(&self, wanted: impl Fn(Kind) -> bool) -> Vec<Report> {
         let states = self.states.borrow();
-        states.iter().filter_map(Weak::upgrade).map(|state| state.report()).collect()
+        let reports = states.iter().filter_map(Weak::upgrade).map(|state| state.report());
+        reports.filter(|report| wanted(report.kind)).collect()
     }
 
     /// Enters one; it leaves when it is dropped.
@@ -133,6 +90,7 @@ impl Relays {
             kind,
             key: key.clone(),
             id: tank::id(),
+            name: server.to_owned(),
             server: server.to_owned(),
             connected: None,
             traffic: (0, 0),
@@ -199,7 +157,7 @@ mod tests {
             session.count(5, bytes);
         }
         state.set_skipped(7);
-        let reports = relays.reports();
+        let reports = relays.reports(|_| true);
         assert_eq!(reports.len(), 1);
         let report = &reports[0];
         assert_eq!((report.traffic, report.restarts, report.skipped), ((10, 130), 1, 7));
@@ -212,7 +170,7 @@ mod tests {
             (None, "refused", (10, 130))
         );
         drop(state);
-        assert!(relays.reports().is_empty());
+        assert!(relays.reports(|_| true).is_empty());
     }
 
     #[test]
