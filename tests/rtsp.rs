@@ -7,7 +7,9 @@ mod common;
 use common::media::{self, AAC, PICTURE, TONE};
 use common::{Running, TempDir, free_port, run, skip, spawn, tool};
 use runnel::format::flv;
+use runnel::limits::MESSAGE_MAX;
 use runnel::media::Kind;
+use runnel::media::arena::{Arena, Pool};
 use runnel::proto::Machine;
 use runnel::proto::rtp::{Content, Decode, Sync, Track, Unit, reorder_depth};
 use runnel::proto::rtsp::auth::{Credentials, Gate};
@@ -314,8 +316,9 @@ fn original(file: &Path) -> Original {
     flv::Tag::start(&mut input).unwrap();
     let mut found = Original { sets: Vec::new(), pictures: Vec::new(), frames: Vec::new() };
     let mut reader = flv::Reader::default();
+    let mut memory = Arena::new(Pool::new(64 << 20), 64 << 20, MESSAGE_MAX);
     let mut input = bytes.as_slice();
-    while let Some(packet) = reader.read(&mut input).unwrap() {
+    while let Some(packet) = reader.read(&mut input, &mut memory).unwrap() {
         let dts = i64::from(packet.dts);
         match packet.kind {
             Kind::Video if packet.header => found.sets = packet.payload[5..].to_vec(),
