@@ -1,9 +1,9 @@
 //! MPEG-TS in datagrams, to an address of this machine or to a multicast group. One sender at a
 //! time is listened to.
 
-use super::Service;
 use super::caster::{self, Running};
 use super::input::{Feed, Inputs, Named, Target, unless_kicked};
+use super::{Service, Task};
 use crate::config::Caster;
 use crate::context::Context;
 use crate::format::ts::{Counters, Demux, Note, PACKET};
@@ -35,13 +35,14 @@ fn follow(cx: &Rc<Context>) {
         let (stop, stopped) = run::once();
         caster.on_stop(stop);
         let context = cx.clone();
-        let task = async move { run::first(stopped, serve(context, caster)).await };
+        let task = async move { serve(context, caster, Box::pin(stopped)).await };
         cx.spawner.spawn(traced(next_id(), task));
     }
 }
 
-/// Takes one stream after another. A port or an interface that is not there is waited for.
-async fn serve(cx: Rc<Context>, caster: Rc<Running>) {
+/// Takes one stream after another until a reload takes the caster away, which ends the stream, too.
+/// A port or an interface that is not there is waited for.
+async fn serve(cx: Rc<Context>, caster: Rc<Running>, mut stopped: Task<()>) {
     let block = &caster.block;
     let mut retry = Retry::default();
     let socket = loop {
@@ -53,20 +54,24 @@ async fn serve(cx: Rc<Context>, caster: Rc<Running>) {
                     log::error!("{e}; tried again until it works. ret=4011");
                 }
                 caster.input.fail(&e);
-                retry.wait().await;
+                if run::unless(stopped.as_mut(), retry.wait()).await.is_none() {
+                    return;
+                }
             }
         }
     };
     log::info!("MPEG-TS caster listens at {}", block.listen);
     let mut retry = Retry::default();
     loop {
-        let sender = match poll_fn(|task| socket.poll_wanted(task, |d, _| is_ts(d))).await {
-            Ok(sender) => sender,
-            Err(e) => {
+        let sender = poll_fn(|task| socket.poll_wanted(task, |datagram, _| is_ts(datagram)));
+        let sender = match run::unless(stopped.as_mut(), sender).await {
+            Some(Ok(sender)) => sender,
+            Some(Err(e)) => {
                 caster.input.fail(&e);
                 retry.wait().await;
                 continue;
             }
+            None => break,
         };
         let id = next_id();
         let (context, caster) = (cx.clone(), caster.clone());
@@ -78,11 +83,14 @@ async fn serve(cx: Rc<Context>, caster: Rc<Running>) {
                     log::warn!("sender {sender} refused, {refusal}");
                 }
                 caster.input.fail(&refusal);
-                retry.wait().await;
+                if run::unless(stopped.as_mut(), retry.wait()).await.is_none() {
+                    break;
+                }
                 socket.discard();
             }
         }
     }
+    log::info!("MPEG-TS caster listens no more at {}", block.listen);
 }
 
 /// Pauses that grow.
