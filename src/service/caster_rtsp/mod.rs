@@ -19,7 +19,7 @@ use crate::proto::rtsp::server::{Announce, Config, Event, Server};
 use crate::proto::rtsp::{Error, Lower, Transport};
 use crate::service::admission::{Refusal, tell_closed};
 use core::net::IpAddr;
-use media::Media;
+use media::{Media, Way};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -217,7 +217,7 @@ impl Push<'_> {
         let port = pair.port;
         log::info!("SETUP track {track}, over UDP to ports {port} and {}", port.saturating_add(1));
         let peer = link.session().peer();
-        media.set_up(track, Some((pair, peer, transport.client_port)));
+        media.set_up(track, Some(Way::new(pair, peer, transport.client_port)));
         link.machine.allow_ports(port, port.saturating_add(1));
         Ok(())
     }
