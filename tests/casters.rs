@@ -286,6 +286,26 @@ fn a_stream_that_falls_silent_ends_and_begins_again() {
 }
 
 #[test]
+fn a_server_that_leaves_takes_no_datagrams_any_more() {
+    let Some(program) = tool("ffmpeg") else { return };
+    let file = media::sample(&program);
+    let (server, port) = caster("mpegts_over_udp", "", "");
+    // Somebody who does not go.
+    let mut player = Peer::play(&server, "livestream");
+    let args = format!(
+        "-re -stream_loop -1 -i FILE -c copy -f mpegts udp://127.0.0.1:{port}?pkt_size=1316"
+    );
+    let _push = ffmpeg(&program, &file, &args);
+    player.packets(10);
+    server.signal(Signal::USR2);
+    server.line("MPEG-TS ends, server stops");
+    server.line("MPEG-TS caster listens no more at");
+    let socket = UdpSocket::bind(("127.0.0.1", port));
+    assert!(socket.is_ok(), "the port is free for the next server");
+    assert_eq!(server.count("start publish"), 1);
+}
+
+#[test]
 fn one_sender_at_a_time_is_listened_to() {
     let Some(program) = tool("ffmpeg") else { return };
     let (file, other) = (media::sample(&program), mp3_flv(&program));

@@ -77,7 +77,8 @@ async fn serve(cx: Rc<Context>, caster: Rc<Running>, mut stopped: Task<()>) {
         let (context, caster) = (cx.clone(), caster.clone());
         let taken = traced(id, async { take(&context, &caster, &socket, sender, id).await }).await;
         match taken {
-            Ok(()) => retry = Retry::default(),
+            Ok(Next::Again) => retry = Retry::default(),
+            Ok(Next::Leave) => break,
             Err(refusal) => {
                 if retry.is_first() {
                     log::warn!("sender {sender} refused, {refusal}");
@@ -126,6 +127,14 @@ fn packets(datagram: &[u8]) -> &[u8] {
     if in_rtp { inner } else { datagram }
 }
 
+/// What follows a stream.
+enum Next {
+    /// Another one.
+    Again,
+    /// Nothing: the server leaves, and another process may want the port.
+    Leave,
+}
+
 /// Why a stream is over.
 enum Over {
     Kicked(Kick),
@@ -157,7 +166,7 @@ async fn take(
     socket: &Udp,
     sender: SocketAddr,
     id: u32,
-) -> Result<(), Refusal> {
+) -> Result<Next, Refusal> {
     if cx.sessions.len() >= cx.max_clients() {
         return Err(Refusal::new(1021, "exceed the max connections"));
     }
@@ -165,9 +174,16 @@ async fn take(
     let ip = sender.ip().to_canonical();
     let target = Target::find(&cx.config(), &caster.block.output, Named::default(), ip)?;
     let session = cx.sessions.enter(id, ip);
+    if session.is_leaving() {
+        return Ok(Next::Leave);
+    }
     log::info!("MPEG-TS from {sender} at {}", caster.block.listen);
     let opened = unless_kicked(&session, Feed::open(cx, &session, &caster.input, target)).await;
-    let mut feed = opened.map_err(|why| Refusal::new(1023, why.to_string()))??;
+    let mut feed = match opened {
+        Ok(feed) => feed?,
+        Err(Kick::Shutdown) => return Ok(Next::Leave),
+        Err(why) => return Err(Refusal::new(1023, why.to_string())),
+    };
     let mut demux = Demux::new();
     let (mut others, mut heard) = (0_u64, clock::now());
     let mut damage = 0;
@@ -220,18 +236,20 @@ async fn take(
         Over::Broken(_) | Over::Refused(_) => log::warn!("MPEG-TS ends, {over}{line}. ret=4011"),
         _ => log::info!("MPEG-TS ends, {over}{line}"),
     }
-    if !matches!(over, Over::Leaving | Over::Kicked(Kick::Shutdown)) {
+    let leaves = matches!(over, Over::Leaving | Over::Kicked(Kick::Shutdown));
+    if !leaves {
         caster.input.fail(&over);
     }
     drop(feed);
     tell_closed(cx, &session);
     match over {
+        _ if leaves => Ok(Next::Leave),
         // An operator, or who took the stream over, would not like to see it back at once.
         Over::Kicked(Kick::Operator | Kick::Takeover) => {
             Err(Refusal::new(1023, "it was ended from outside"))
         }
         Over::Refused(refusal) => Err(refusal),
-        _ => Ok(()),
+        _ => Ok(Next::Again),
     }
 }
 
