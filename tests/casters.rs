@@ -6,7 +6,8 @@
     feature = "caster-rtsp",
     feature = "caster-flv",
     feature = "hls",
-    feature = "dvr"
+    feature = "dvr",
+    feature = "service"
 ))]
 
 mod common;

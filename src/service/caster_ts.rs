@@ -180,7 +180,7 @@ async fn take(
     log::info!("MPEG-TS from {sender} at {}", caster.block.listen);
     let opened = unless_kicked(&session, Feed::open(cx, &session, &caster.input, target)).await;
     let mut feed = match opened {
-        Ok(feed) => feed?,
+        Ok(feed) => feed?.in_order(),
         Err(Kick::Shutdown) => return Ok(Next::Leave),
         Err(why) => return Err(Refusal::new(1023, why.to_string())),
     };
