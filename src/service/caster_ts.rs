@@ -91,6 +91,7 @@ async fn serve(cx: Rc<Context>, caster: Rc<Running>, mut stopped: Task<()>) {
             }
         }
     }
+    drop(socket);
     log::info!("MPEG-TS caster listens no more at {}", block.listen);
 }
 
