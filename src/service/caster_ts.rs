@@ -79,6 +79,12 @@ async fn serve(cx: Rc<Context>, caster: Rc<Running>, mut stopped: Task<()>) {
         match taken {
             Ok(Next::Again) => retry = Retry::default(),
             Ok(Next::Leave) => break,
+            Ok(Next::Pause) => {
+                if run::unless(stopped.as_mut(), retry.wait()).await.is_none() {
+                    break;
+                }
+                socket.discard();
+            }
             Err(refusal) => {
                 if retry.is_first() {
                     log::warn!("sender {sender} refused, {refusal}");
@@ -132,6 +138,8 @@ fn packets(datagram: &[u8]) -> &[u8] {
 enum Next {
     /// Another one.
     Again,
+    /// The same after a pause, so that a sender of nonsense does not keep the server busy.
+    Pause,
     /// Nothing: the server leaves, and another process may want the port.
     Leave,
 }
@@ -250,6 +258,7 @@ async fn take(
             Err(Refusal::new(1023, "it was ended from outside"))
         }
         Over::Refused(refusal) => Err(refusal),
+        Over::Broken(_) => Ok(Next::Pause),
         _ => Ok(Next::Again),
     }
 }
