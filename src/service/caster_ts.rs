@@ -225,6 +225,9 @@ async fn take(
             }
         });
         while let Some(note) = demux.note() {
+            if let Note::Program { video: None, .. } | Note::Program { audio: None, .. } = note {
+                feed.is_alone();
+            }
             say(&note);
         }
         let now_damaged = damaged(demux.counters());

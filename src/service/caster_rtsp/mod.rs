@@ -231,7 +231,8 @@ impl Push<'_> {
         let session = link.session().clone();
         let opening = Feed::open(self.cx, &session, &self.caster.input, target);
         let mut feed = match link.unless_kicked(opening).await {
-            Ok(Ok(feed)) => feed.in_order(),
+            Ok(Ok(feed)) if media.is_both() => feed.in_order(),
+            Ok(Ok(feed)) => feed,
             Ok(Err(refusal)) => return Outcome::Refused(403, refusal),
             Err(end) => return end.into(),
         };
