@@ -33,6 +33,7 @@ pub mod storage;
 mod syslog;
 pub mod tcp;
 pub mod timer;
+pub mod udp;
 #[cfg(feature = "reload")]
 pub mod watch;
 #[cfg(feature = "watchdog")]
