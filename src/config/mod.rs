@@ -14,6 +14,7 @@ mod delivery;
 mod global;
 mod lexer;
 mod load;
+mod presets;
 mod programs;
 mod reference;
 mod section;

@@ -1,6 +1,7 @@
 //! HLS media playlists (RFC 8216) of live streams.
 
 use super::Error;
+use crate::media::decimal;
 use std::fmt::Write;
 
 /// A media playlist. Live: it has no end.
@@ -112,7 +113,7 @@ fn number(text: &str) -> Result<u64, Error> {
 /// `seconds[.fraction][,title]`.
 fn millis(text: &str) -> Result<u32, Error> {
     let time = text.split(',').next().unwrap_or_default().trim();
-    let seconds: f64 = time.parse().map_err(|_| NUMBER)?;
+    let seconds = decimal(time).ok_or(NUMBER)?;
     let millis = (seconds * 1000.0).round();
     // The cast is exact within these bounds.
     if (0.0..=f64::from(u32::MAX)).contains(&millis) { Ok(millis as u32) } else { Err(NUMBER) }

@@ -8,6 +8,7 @@ pub mod files;
 pub mod link;
 pub mod load;
 pub mod log;
+pub mod memory;
 pub mod player;
 mod reactor;
 #[cfg(feature = "_http")]

@@ -2,10 +2,12 @@
 
 pub mod arena;
 mod classify;
+mod decimal;
 pub mod mix;
 pub mod time;
 
 pub use classify::{Class, Codec, classify};
+pub use decimal::decimal;
 
 use bytes::Bytes;
 
