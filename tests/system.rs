@@ -77,11 +77,8 @@ fn a_board_boots_serves_a_stream_and_passes_the_year_2038() {
     let first = line("[trace]");
     assert!(first.starts_with("[2038-01-19 03:13:"), "{first}");
 
-    let sample = media::make(
-        &ffmpeg,
-        "system.flv",
-        &format!("{PICTURE} {TONE} -t 10 {H264} -b:v 2M {AAC}"),
-    );
+    let sample =
+        media::make(&ffmpeg, "system.flv", &format!("{PICTURE} {TONE} -t 10 {H264} -b:v 2M {AAC}"));
     let mut publisher = media::publish_live(&ffmpeg, &sample, &server.url("s"));
     line("start publish");
     let record = server.dir.join("out.flv");

@@ -157,7 +157,8 @@ fn every_feature_is_described_used_and_offered() {
     let manifest = read(Path::new("Cargo.toml"));
     let section = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
     let sources: String = files("src").iter().map(|file| read(file)).collect();
-    let config_in = fs::read_to_string(root().join("buildroot/package/runnel/Config.features")).ok();
+    let config_in =
+        fs::read_to_string(root().join("buildroot/package/runnel/Config.features")).ok();
     let mut broken = Vec::new();
     let mut described = false;
     let mut features = Vec::new();
