@@ -5,19 +5,24 @@
 //! `target/boards/BOARD/run` starts an image. `RUNNEL_BOARDS="a b"` names those that must be there;
 //! without it all that are there are taken.
 
+// Once is enough: the images are not those of this build.
+#![cfg(feature = "hls")]
+
 mod common;
 
 use common::http::{Http, get};
 use common::media::{self, AAC, Contents, H264, PICTURE, Recorder, TONE};
 use common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, run, skip, tool};
 use runnel::format::m3u8::Playlist;
+use runnel::limits::HANDSHAKE_TIMEOUT;
 use rustix::process::Signal;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A running image.
 struct Image {
@@ -201,9 +206,15 @@ fn a_reload_takes_effect() {
 }
 
 #[test]
-fn an_image_says_what_it_is_and_ends_when_asked() {
+fn an_image_drops_silent_clients_says_what_it_is_and_ends_when_asked() {
     for board in boards() {
         let mut image = Image::start(&board);
+        // A client that says nothing is dropped: timers fire on this processor.
+        let mut silent = TcpStream::connect(image.server.address()).unwrap();
+        silent.set_read_timeout(Some(2 * HANDSHAKE_TIMEOUT)).unwrap();
+        let begin = Instant::now();
+        assert_eq!(silent.read(&mut [0; 16]).unwrap(), 0, "{board}: it is not dropped");
+        assert!(begin.elapsed() > HANDSHAKE_TIMEOUT / 2, "{board}: dropped too soon");
         assert!(image.server.screen.all()[0].contains(&board), "{:?}", image.server.screen.all());
         image.server.signal(Signal::TERM);
         let status = image.server.wait(SOON).expect("it ends");
