@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 /// The numbers of the board, from `boards/<board>.toml`.
-#[allow(unreachable_pub)] // only one of them is public
+#[allow(missing_docs, unreachable_pub)]
 mod board {
     include!(concat!(env!("OUT_DIR"), "/limits.rs"));
 }
 
-pub use board::BOARD;
+/// The board this image is made for.
+pub const BOARD: &str = board::BOARD;
+/// The memory that the process may take on this board, in bytes. Limits whose worst case is more do
+/// not build.
+pub const MEMORY: usize = board::MEMORY;
 
 /// Streams at once. Costs about 700 bytes each before any media, [`STREAM_BYTES`] at most beside
 /// it. One more publish or play of an
@@ -173,7 +177,7 @@ pub const METRICS_STREAMS: usize = 200;
 pub const FILES_OPEN: usize = 64;
 /// Bytes of the index (`moov`) of an MP4 file that may be sent from a time on: some hours of it. A
 /// file with a longer one is sent whole.
-pub const MP4_INDEX: usize = 2 << 20;
+pub const MP4_INDEX: usize = if MEDIA_POOL / 16 < 2 << 20 { MEDIA_POOL / 16 } else { 2 << 20 };
 /// Such indexes in memory at once, the old one and the new one. The next request waits.
 pub const MP4_INDEXES: usize = 2;
 /// Pieces of files that are read at once, [`FILE_PIECE`] bytes each, allocated when first used. The
@@ -365,7 +369,7 @@ pub const MIX_UNSEEN: usize = 10;
 pub const PACKET_BYTES: usize = 40;
 /// Free media blocks that are kept for the next stream that needs one; more go back to the
 /// allocator, so that the process gets small again.
-pub const MEDIA_KEPT: usize = 2 << 20;
+pub const MEDIA_KEPT: usize = if MEDIA_POOL / 4 < 2 << 20 { MEDIA_POOL / 4 } else { 2 << 20 };
 
 /// The most that statistics have of a stream: its names, its counters.
 pub const KNOWN_BYTES: usize = 3 * NAME_MAX + 512;
@@ -384,6 +388,57 @@ const _: () =
     assert!(MESSAGE_MAX <= RING_BYTES / 4, "a ring must hold four of the longest messages");
 const _: () = assert!(RING_BYTES <= MEDIA_POOL, "media_pool must hold one ring");
 const _: () = assert!(CONTROL_MAX >= URL_MAX + 2 * NAME_MAX, "connect must fit a control message");
+const _: () = assert!(worst_case(MAX_CLIENTS) <= MEMORY, "{}", TOO_MUCH.text());
+
+/// What is wrong with a board whose limits need more than its memory, with the line and the sum.
+const TOO_MUCH: Line = Line::new()
+    .and(board::LIMITS_AT)
+    .and(": these limits need ")
+    .number(worst_case(MAX_CLIENTS))
+    .and(" bytes at most, memory is ")
+    .number(MEMORY);
+
+/// A line made by the compiler.
+struct Line {
+    bytes: [u8; 200],
+    len: usize,
+}
+
+impl Line {
+    const fn new() -> Self {
+        Self { bytes: [0; 200], len: 0 }
+    }
+
+    const fn and(mut self, text: &str) -> Self {
+        let mut at = 0;
+        while at < text.len() {
+            self.bytes[self.len] = text.as_bytes()[at];
+            self.len += 1;
+            at += 1;
+        }
+        self
+    }
+
+    const fn number(mut self, number: usize) -> Self {
+        let mut unit = 1;
+        while number / unit >= 10 {
+            unit *= 10;
+        }
+        while unit > 0 {
+            self.bytes[self.len] = b'0' + (number / unit % 10) as u8;
+            self.len += 1;
+            unit /= 10;
+        }
+        self
+    }
+
+    const fn text(&self) -> &str {
+        match core::str::from_utf8(self.bytes.split_at(self.len).0) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    }
+}
 
 /// Connections that a `max_connections` of the configuration allows on this board.
 pub fn clients(max_connections: u32) -> usize {
@@ -417,6 +472,41 @@ pub const fn worst_case(clients: usize) -> usize {
         .saturating_add(services)
 }
 
+/// With less memory than the worst case: what to lower, and to how much. Nothing when `available`
+/// bytes do.
+pub fn advice(clients: usize, available: usize) -> Option<String> {
+    let needed = worst_case(clients);
+    if needed <= available {
+        return None;
+    }
+    let head = format!("the limits allow for {needed} bytes of memory, there are {available}");
+    // The sum grows with each connection.
+    let (mut fits, mut over) = (0, clients);
+    while over - fits > 1 {
+        let middle = fits + (over - fits) / 2;
+        if worst_case(middle) <= available {
+            fits = middle;
+        } else {
+            over = middle;
+        }
+    }
+    // Fewer would not be of use.
+    if fits >= 4 {
+        return Some(format!("{head}: lower max_connections from {clients} to {fits}"));
+    }
+    // HLS in memory and what waits for the disk are shares of it.
+    let pool = MEDIA_POOL.saturating_sub((needed - available) / 5 * 4);
+    Some(if pool >= 4 * MESSAGE_MAX {
+        format!(
+            "{head}: lower media_pool in boards/{BOARD}.toml from {MEDIA_POOL} to {pool}, and build again"
+        )
+    } else {
+        format!(
+            "{head}: build for a smaller board than {BOARD}, or lower max_clients and media_pool in its file"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -434,5 +524,23 @@ mod tests {
         assert_eq!(more, CLIENT_BYTES + STREAM_BYTES + INPUT_BYTES);
         assert_eq!(worst_case(MAX_CLIENTS), worst_case(usize::MAX), "the board has no more");
         assert!(worst_case(1) > MEDIA_POOL + STALLED_BYTES);
+    }
+
+    #[test]
+    fn too_little_memory_is_told_with_the_number_to_lower() {
+        let clients = MAX_CLIENTS.min(1000);
+        assert_eq!(advice(clients, worst_case(clients)), None);
+        let text = advice(clients, worst_case(clients) - 1).unwrap();
+        assert!(text.contains(&format!("lower max_connections from {clients} to {}", clients - 1)));
+        assert!(advice(clients, worst_case(1)).unwrap().contains("lower media_pool"));
+        assert!(advice(clients, 0).unwrap().contains("smaller board"));
+        assert!(advice(0, 0).is_some());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_board_is_told_with_the_sum() {
+        let text = Line::new().and("boards/x.toml line 7: ").number(0).and(" ").number(1200450);
+        assert_eq!(text.text(), "boards/x.toml line 7: 0 1200450");
+        assert!(TOO_MUCH.text().ends_with(&format!("memory is {MEMORY}")), "{}", TOO_MUCH.text());
     }
 }

@@ -4,6 +4,7 @@ use super::{
     Config, Engine, Error, LogTank, Notice, StreamCaster, Vhost,
     delivery::HlsStorage,
     global::Caster,
+    presets,
     section::{Reader, Used, fill, wrong},
     tree::{Directive, parse},
     vhost::Mode,
@@ -30,13 +31,14 @@ impl Loaded {
         for used in &self.used {
             if !here(used.needs) && !names.contains(&used.name.as_str()) {
                 names.push(&used.name);
-                let text = format!("{}: not in this image", used.name);
+                let text = format!("{}: not in this image{}", used.name, presets::with(used.needs));
                 notices.push(Notice { line: used.line, text });
             }
         }
         if self.config.daemon && !here("service") && !names.contains(&"daemon") {
             let text = "daemon: on unless the file says off, but not in this image";
-            notices.push(Notice { line: 0, text: text.into() });
+            let text = format!("{text}{}", presets::with("service"));
+            notices.push(Notice { line: 0, text });
         }
         notices
     }

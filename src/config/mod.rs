@@ -16,6 +16,7 @@ pub mod edit;
 mod global;
 mod lexer;
 mod load;
+mod presets;
 mod programs;
 mod reference;
 mod section;

@@ -13,6 +13,7 @@ pub mod files;
 pub mod link;
 pub mod load;
 pub mod log;
+pub mod memory;
 #[cfg(feature = "service")]
 pub mod notify;
 #[cfg(feature = "service")]
