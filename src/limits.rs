@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 /// The numbers of the board, from `boards/<board>.toml`.
-#[allow(unreachable_pub)] // only one of them is public
+#[allow(missing_docs, unreachable_pub)]
 mod board {
     include!(concat!(env!("OUT_DIR"), "/limits.rs"));
 }
 
-pub use board::BOARD;
+/// The board this image is made for.
+pub const BOARD: &str = board::BOARD;
+/// The memory that the process may take on this board, in bytes. Limits whose worst case is more do
+/// not build.
+pub const MEMORY: usize = board::MEMORY;
 
 /// Streams at once. Costs about 700 bytes each before any media, [`STREAM_BYTES`] at most beside
 /// it. One more publish or play of an
@@ -202,7 +206,7 @@ pub const METRICS_STREAMS: usize = 200;
 pub const FILES_OPEN: usize = 64;
 /// Bytes of the index (`moov`) of an MP4 file that may be sent from a time on: some hours of it. A
 /// file with a longer one is sent whole.
-pub const MP4_INDEX: usize = 2 << 20;
+pub const MP4_INDEX: usize = if MEDIA_POOL / 16 < 2 << 20 { MEDIA_POOL / 16 } else { 2 << 20 };
 /// Such indexes in memory at once, the old one and the new one. The next request waits.
 pub const MP4_INDEXES: usize = 2;
 /// Pieces of files that are read at once, [`FILE_PIECE`] bytes each, allocated when first used. The
@@ -231,6 +235,32 @@ pub const RTP_REORDER_BYTES: usize = 256 * 1024;
 pub const RTP_PICTURE_KEPT: usize = 128 * 1024;
 /// Bytes of an audio frame that comes in several packets. A longer one is left out.
 pub const RTP_AUDIO_FRAME: usize = 16 * 1024;
+
+/// Streams at once that come in as MPEG-TS or over RTSP, [`INPUT_BYTES`] each beside their media.
+/// One more is refused.
+pub const INPUTS: usize = if MAX_STREAMS < 64 { MAX_STREAMS } else { 64 };
+/// The most that such a stream has in memory beside its packets.
+pub const INPUT_BYTES: usize = if RTSP_INPUT > TS_INPUT { RTSP_INPUT } else { TS_INPUT };
+/// The same over RTSP: packets of one video and one audio track that wait for late ones, the picture
+/// in progress, what was announced, a message.
+const RTSP_INPUT: usize = 2 * RTP_REORDER_BYTES
+    + MESSAGE_MAX
+    + RTP_AUDIO_FRAME
+    + PARAMETER_SETS
+    + PARAMETER_SETS_COUNT * 48
+    + RTSP_TRACKS * 2048
+    + RTSP_HEAD
+    + 2 * RTSP_BODY;
+/// Ports that are tried for a track that comes over UDP before it is refused.
+pub const RTP_PORT_TRIES: usize = 128;
+/// `SO_RCVBUF` of sockets that media comes to in datagrams (the kernel doubles it): what comes while
+/// the thread is busy elsewhere, 0.4 s of 10 Mbit/s. What does not fit is lost.
+pub const DATAGRAM_RCVBUF: usize = 512 * 1024;
+/// Entries in the state of inputs that the API lists, about 300 bytes each.
+pub const INPUTS_LISTED: usize = 256;
+/// From one attempt to take up an input that failed to the next one, at first and at most: twice as
+/// long each time.
+pub const INPUT_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Bytes of all files together that wait for the disk. What a recording or a segment has no room
 /// for is missing in it; that is counted and logged.
@@ -368,7 +398,7 @@ pub const MIX_UNSEEN: usize = 10;
 pub const PACKET_BYTES: usize = 40;
 /// Free media blocks that are kept for the next stream that needs one; more go back to the
 /// allocator, so that the process gets small again.
-pub const MEDIA_KEPT: usize = 2 << 20;
+pub const MEDIA_KEPT: usize = if MEDIA_POOL / 4 < 2 << 20 { MEDIA_POOL / 4 } else { 2 << 20 };
 
 /// The most that statistics have of a stream: its names, its counters.
 pub const KNOWN_BYTES: usize = 3 * NAME_MAX + 512;
@@ -387,6 +417,57 @@ const _: () =
     assert!(MESSAGE_MAX <= RING_BYTES / 4, "a ring must hold four of the longest messages");
 const _: () = assert!(RING_BYTES <= MEDIA_POOL, "media_pool must hold one ring");
 const _: () = assert!(CONTROL_MAX >= URL_MAX + 2 * NAME_MAX, "connect must fit a control message");
+const _: () = assert!(worst_case(MAX_CLIENTS) <= MEMORY, "{}", TOO_MUCH.text());
+
+/// What is wrong with a board whose limits need more than its memory, with the line and the sum.
+const TOO_MUCH: Line = Line::new()
+    .and(board::LIMITS_AT)
+    .and(": these limits need ")
+    .number(worst_case(MAX_CLIENTS))
+    .and(" bytes at most, memory is ")
+    .number(MEMORY);
+
+/// A line made by the compiler.
+struct Line {
+    bytes: [u8; 200],
+    len: usize,
+}
+
+impl Line {
+    const fn new() -> Self {
+        Self { bytes: [0; 200], len: 0 }
+    }
+
+    const fn and(mut self, text: &str) -> Self {
+        let mut at = 0;
+        while at < text.len() {
+            self.bytes[self.len] = text.as_bytes()[at];
+            self.len += 1;
+            at += 1;
+        }
+        self
+    }
+
+    const fn number(mut self, number: usize) -> Self {
+        let mut unit = 1;
+        while number / unit >= 10 {
+            unit *= 10;
+        }
+        while unit > 0 {
+            self.bytes[self.len] = b'0' + (number / unit % 10) as u8;
+            self.len += 1;
+            unit /= 10;
+        }
+        self
+    }
+
+    const fn text(&self) -> &str {
+        match core::str::from_utf8(self.bytes.split_at(self.len).0) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    }
+}
 
 /// Connections that a `max_connections` of the configuration allows on this board.
 pub fn clients(max_connections: u32) -> usize {
@@ -400,7 +481,8 @@ pub fn clients(max_connections: u32) -> usize {
 pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
-    let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
+    let inputs = if streams < INPUTS { streams } else { INPUTS };
+    let once = 2 * READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
     let files = FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
     let told = (STREAMS_KNOWN + MAX_STREAMS) * KNOWN_BYTES + API_OUT;
     let services = HLS_RAM
@@ -413,9 +495,45 @@ pub const fn worst_case(clients: usize) -> usize {
     clients
         .saturating_mul(CLIENT_BYTES)
         .saturating_add(streams.saturating_mul(STREAM_BYTES))
+        .saturating_add(inputs.saturating_mul(INPUT_BYTES))
         .saturating_add(MEDIA_POOL)
         .saturating_add(once)
         .saturating_add(services)
+}
+
+/// With less memory than the worst case: what to lower, and to how much. Nothing when `available`
+/// bytes do.
+pub fn advice(clients: usize, available: usize) -> Option<String> {
+    let needed = worst_case(clients);
+    if needed <= available {
+        return None;
+    }
+    let head = format!("the limits allow for {needed} bytes of memory, there are {available}");
+    // The sum grows with each connection.
+    let (mut fits, mut over) = (0, clients);
+    while over - fits > 1 {
+        let middle = fits + (over - fits) / 2;
+        if worst_case(middle) <= available {
+            fits = middle;
+        } else {
+            over = middle;
+        }
+    }
+    // Fewer would not be of use.
+    if fits >= 4 {
+        return Some(format!("{head}: lower max_connections from {clients} to {fits}"));
+    }
+    // HLS in memory and what waits for the disk are shares of it.
+    let pool = MEDIA_POOL.saturating_sub((needed - available) / 5 * 4);
+    Some(if pool >= 4 * MESSAGE_MAX {
+        format!(
+            "{head}: lower media_pool in boards/{BOARD}.toml from {MEDIA_POOL} to {pool}, and build again"
+        )
+    } else {
+        format!(
+            "{head}: build for a smaller board than {BOARD}, or lower max_clients and media_pool in its file"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -432,8 +550,26 @@ mod tests {
     #[test]
     fn the_sum_counts_every_connection_and_stream_that_may_be() {
         let more = worst_case(2) - worst_case(1);
-        assert_eq!(more, CLIENT_BYTES + STREAM_BYTES);
+        assert_eq!(more, CLIENT_BYTES + STREAM_BYTES + INPUT_BYTES);
         assert_eq!(worst_case(MAX_CLIENTS), worst_case(usize::MAX), "the board has no more");
         assert!(worst_case(1) > MEDIA_POOL + STALLED_BYTES);
+    }
+
+    #[test]
+    fn too_little_memory_is_told_with_the_number_to_lower() {
+        let clients = MAX_CLIENTS.min(1000);
+        assert_eq!(advice(clients, worst_case(clients)), None);
+        let text = advice(clients, worst_case(clients) - 1).unwrap();
+        assert!(text.contains(&format!("lower max_connections from {clients} to {}", clients - 1)));
+        assert!(advice(clients, worst_case(1)).unwrap().contains("lower media_pool"));
+        assert!(advice(clients, 0).unwrap().contains("smaller board"));
+        assert!(advice(0, 0).is_some());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_board_is_told_with_the_sum() {
+        let text = Line::new().and("boards/x.toml line 7: ").number(0).and(" ").number(1200450);
+        assert_eq!(text.text(), "boards/x.toml line 7: 0 1200450");
+        assert!(TOO_MUCH.text().ends_with(&format!("memory is {MEMORY}")), "{}", TOO_MUCH.text());
     }
 }

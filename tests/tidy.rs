@@ -43,6 +43,9 @@ const FEATURE_PLACES: &[&str] = &["src/lib.rs", "src/service/mod.rs"];
 /// Where lengths come from the wire.
 const WIRE_PLACES: &[&str] = &["src/codec/", "src/format/", "src/proto/"];
 
+/// Features that only stand for others.
+const PRESETS: &[&str] = &["rtmp", "rtmp-hls", "pi", "full"];
+
 /// Lines of a file, tests not counted.
 const LINES_MAX: usize = 600;
 
@@ -169,7 +172,8 @@ fn every_feature_is_described_used_and_offered() {
     let manifest = read(Path::new("Cargo.toml"));
     let section = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
     let sources: String = files("src").iter().map(|file| read(file)).collect();
-    let config_in = fs::read_to_string(root().join("buildroot/Config.in")).ok();
+    let config_in =
+        fs::read_to_string(root().join("buildroot/package/runnel/Config.features")).ok();
     let mut broken = Vec::new();
     let mut described = false;
     let mut features = Vec::new();
@@ -177,24 +181,29 @@ fn every_feature_is_described_used_and_offered() {
         if let Some((name, _)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
             let name = name.trim();
             features.push(name.to_owned());
-            if name == "default" || name.starts_with('_') || name.starts_with("preset-") {
+            if name == "default" || name.starts_with('_') {
                 continue;
             }
             if !described {
                 broken.push(format!("{name}: no comment above it in Cargo.toml"));
             }
-            if name != "full" && !sources.contains(&format!("feature = \"{name}\"")) {
+            if !PRESETS.contains(&name) && !sources.contains(&format!("feature = \"{name}\"")) {
                 broken.push(format!("{name}: nothing in src/ depends on it"));
             }
             let option = name.to_uppercase().replace('-', "_");
-            if config_in.as_ref().is_some_and(|text| !text.contains(&option)) {
-                broken.push(format!("{name}: no option in buildroot/Config.in"));
+            let option = format!("FEATURE_{option}\n");
+            let preset = PRESETS.contains(&name);
+            if !preset && config_in.as_ref().is_some_and(|text| !text.contains(&option)) {
+                broken.push(format!("{name}: no option for Buildroot: boards/build --options"));
             }
         }
         described = line.starts_with('#');
     }
     for board in fs::read_dir(root().join("boards")).unwrap() {
         let path = board.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "toml") {
+            continue;
+        }
         let text = fs::read_to_string(&path).unwrap();
         let list = text.lines().find_map(|line| line.strip_prefix("features = ["));
         let names = list.into_iter().flat_map(|list| list.split('"').skip(1).step_by(2));

@@ -2,6 +2,7 @@
 
 use super::section::Section;
 use super::{Config, Vhost};
+use crate::media::decimal;
 
 /// The value of a directive.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,8 +57,8 @@ fn section(section: &mut dyn Section) -> Vec<(&'static str, Said)> {
             }
             "on|off" => Said::Switch(text == "on"),
             kind if kind.ends_with(" ...") => Said::List(words()),
-            _ => match text.parse::<f64>() {
-                Ok(number) if kind != "text" => Said::Number(number),
+            _ => match decimal(&text) {
+                Some(number) if kind != "text" => Said::Number(number),
                 _ => Said::Text(text),
             },
         };

@@ -4,6 +4,7 @@ use super::{
     Config, Engine, Error, LogTank, Notice, StreamCaster, Vhost,
     delivery::HlsStorage,
     global::Caster,
+    presets,
     section::{Reader, Used, fill, wrong},
     tree::{Directive, parse},
     vhost::Mode,
@@ -30,13 +31,14 @@ impl Loaded {
         for used in &self.used {
             if !here(used.needs) && !names.contains(&used.name.as_str()) {
                 names.push(&used.name);
-                let text = format!("{}: not in this image", used.name);
+                let text = format!("{}: not in this image{}", used.name, presets::with(used.needs));
                 notices.push(Notice { line: used.line, text });
             }
         }
         if self.config.daemon && !here("service") && !names.contains(&"daemon") {
             let text = "daemon: on unless the file says off, but not in this image";
-            notices.push(Notice { line: 0, text: text.into() });
+            let text = format!("{text}{}", presets::with("service"));
+            notices.push(Notice { line: 0, text });
         }
         notices
     }
@@ -213,15 +215,22 @@ fn check_caster(directive: &Directive, caster: &StreamCaster) -> Result<(), Erro
     if caster.caster == Caster::Unset {
         return Err(wrong(directive, "no caster"));
     }
-    if caster.listen == 0 {
+    if caster.listen.port == 0 {
         return Err(wrong(directive, "no listen"));
+    }
+    let group = caster.listen.ip.is_some_and(|ip| ip.is_multicast());
+    if group && caster.caster != Caster::MpegTs {
+        return Err(wrong(directive, "only mpegts_over_udp comes from a multicast group"));
     }
     if caster.output.is_empty() {
         return Err(wrong(directive, "no output"));
     }
     let ports = (caster.rtp_port_min, caster.rtp_port_max);
-    if caster.caster == Caster::Rtsp && (ports.0 == 0 || ports.0 >= ports.1) {
+    if caster.caster == Caster::Rtsp && ports != (0, 0) && (ports.0 == 0 || ports.0 >= ports.1) {
         return Err(wrong(directive, "rtp_port_min must be below rtp_port_max"));
+    }
+    if caster.username.is_empty() && !caster.password.is_empty() {
+        return Err(wrong(directive, "a password, but no username"));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::{
     load::{MOVED, MOVED_MR},
     section::{Block, Field, Section},
 };
+use crate::media::decimal;
 
 /// One directive, for programs that print or check the reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +144,7 @@ fn old_names(path: &str, name: &str) -> Vec<String> {
 
 /// The default in words. One outside its own range stands for no value.
 fn default<'t>(field: &Field, text: &'t str) -> &'t str {
-    let number = text.parse::<f64>().ok();
+    let number = decimal(text);
     let outside = match (field.range, number) {
         (Some((low, high)), Some(number)) => number < low || number > high,
         _ => false,

@@ -6,6 +6,7 @@ use super::{
     section::{Field, Reader, Section, Value, fill, wrong},
     tree::Directive,
 };
+use crate::media::decimal;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::{fmt, rc::Rc, time::Duration};
 
@@ -213,8 +214,7 @@ impl Value for bool {
 
 /// A number within the field's range, or within 0..=2^31-1 when it has none.
 fn number(word: &str, d: &Directive, field: &Field) -> Result<f64, Error> {
-    let plain = word.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+'));
-    let Some(number) = word.parse::<f64>().ok().filter(|n| plain && n.is_finite()) else {
+    let Some(number) = decimal(word) else {
         return Err(wrong(d, format!("`{word}` is not a number")));
     };
     let (low, high) = field.range.unwrap_or(ANY);
@@ -318,7 +318,7 @@ impl Value for Endpoint {
     }
 
     fn text(&self) -> String {
-        self.to_string()
+        if self.port == 0 { String::new() } else { self.to_string() }
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use super::Error;
 use crate::limits::{PLAYLIST_BYTES, PLAYLIST_LINE, PLAYLIST_SEGMENTS, PLAYLIST_VARIANTS};
+use crate::media::decimal;
 
 pub use follow::{Follow, Fresh};
 pub use uri::resolve;
@@ -295,7 +296,7 @@ pub(super) fn number(text: &str) -> Result<u64, Error> {
 /// `seconds[.fraction][,title]`.
 pub(super) fn millis(text: &str) -> Result<u32, Error> {
     let time = text.split(',').next().unwrap_or_default().trim();
-    let seconds: f64 = time.parse().map_err(|_| NUMBER)?;
+    let seconds = decimal(time).ok_or(NUMBER)?;
     let millis = (seconds * 1000.0).round();
     // The cast is exact within these bounds.
     if (0.0..=f64::from(u32::MAX)).contains(&millis) { Ok(millis as u32) } else { Err(NUMBER) }

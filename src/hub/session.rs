@@ -21,6 +21,8 @@ pub enum Kick {
     Vhost,
     /// The server that its stream is passed on to does not take it.
     Upstream,
+    /// A reload took away what took it in, or changed it.
+    Input,
     /// The server stops.
     Shutdown,
 }
@@ -31,6 +33,7 @@ impl fmt::Display for Kick {
             Self::Timeout(what) => write!(f, "timeout, {what}"),
             Self::Operator => f.write_str("kicked by the operator"),
             Self::Vhost => f.write_str("its vhost is gone"),
+            Self::Input => f.write_str("a reload changed what takes it in"),
             Self::Takeover => f.write_str("another publisher took the stream over"),
             Self::Upstream => f.write_str("the origin does not take the stream any more"),
             Self::Shutdown => f.write_str("server stops"),

@@ -13,6 +13,7 @@ pub mod files;
 pub mod link;
 pub mod load;
 pub mod log;
+pub mod memory;
 #[cfg(feature = "service")]
 pub mod notify;
 #[cfg(feature = "service")]
@@ -33,6 +34,7 @@ pub mod storage;
 mod syslog;
 pub mod tcp;
 pub mod timer;
+pub mod udp;
 #[cfg(feature = "reload")]
 pub mod watch;
 #[cfg(feature = "watchdog")]

@@ -20,6 +20,18 @@ pub fn fill(mut bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// `N` such bytes.
+pub fn bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same as hexadecimal digits.
+pub fn hex<const N: usize>() -> io::Result<String> {
+    Ok(bytes::<N>()?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +42,6 @@ mod tests {
         fill(&mut a).unwrap();
         fill(&mut b).unwrap();
         assert!(a != b && a != [0; 16]);
+        assert_eq!(hex::<16>().unwrap().len(), 32);
     }
 }

@@ -169,7 +169,7 @@ mod tests {
     fn tasks_take_turns() {
         let order = run(|spawner| async move {
             let (sender, receiver) = smol::channel::bounded(10);
-            for (name, wait) in [(3, 60), (1, 20), (2, 40)] {
+            for (name, wait) in [(3, 300), (1, 100), (2, 200)] {
                 let sender = sender.clone();
                 spawner.spawn(async move {
                     sleep(Duration::from_millis(wait)).await;

@@ -2,11 +2,13 @@
 
 pub mod arena;
 mod classify;
+mod decimal;
 pub mod mix;
 pub mod time;
 pub mod timeline;
 
 pub use classify::{Class, Codec, classify};
+pub use decimal::decimal;
 
 use bytes::Bytes;
 

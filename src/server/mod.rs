@@ -20,7 +20,7 @@ use crate::context::{self, Change, Context};
 use crate::hub::session::Kick;
 use crate::io::run::{self, Spawner, sleep};
 use crate::io::signal::{Request, Signals};
-use crate::io::{clock, files, log as tank};
+use crate::io::{clock, files, log as tank, memory};
 use crate::limits;
 use crate::service::{FEATURES, SERVICES};
 use options::Options;
@@ -111,6 +111,10 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     banner::print(options, &config, &listeners);
     tank::configure(&log_settings(&config))
         .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
+    let allowed = limits::clients(config.max_connections);
+    if let Some(text) = memory::available().and_then(|bytes| limits::advice(allowed, bytes)) {
+        log::warn!("{text}");
+    }
     run::run(|spawner| serve(own, config, listeners, process, spawner))
         .map_err(|e| StartError::new(1013, format!("epoll: {e}")))?
 }

@@ -7,6 +7,14 @@ pub mod admission;
 pub mod api;
 #[cfg(feature = "reload")]
 pub mod auto_reload;
+#[cfg(any(feature = "caster-flv", feature = "caster-mpegts", feature = "caster-rtsp"))]
+pub mod caster;
+#[cfg(feature = "caster-flv")]
+mod caster_flv;
+#[cfg(feature = "caster-rtsp")]
+mod caster_rtsp;
+#[cfg(feature = "caster-mpegts")]
+mod caster_ts;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(feature = "dvr")]
@@ -26,6 +34,8 @@ pub mod hooks;
 #[cfg(feature = "_http")]
 pub mod http;
 pub mod ingress;
+#[cfg(any(feature = "caster-flv", feature = "caster-mpegts", feature = "caster-rtsp"))]
+pub mod input;
 #[cfg(any(feature = "dvr", feature = "hds", feature = "hls", feature = "remux"))]
 pub mod path;
 #[cfg(feature = "_relay")]
@@ -181,6 +191,12 @@ pub static SERVICES: &[Service] = &[
     api::SERVICE,
     #[cfg(feature = "heartbeat")]
     heartbeat::SERVICE,
+    #[cfg(feature = "caster-mpegts")]
+    caster_ts::SERVICE,
+    #[cfg(feature = "caster-rtsp")]
+    caster_rtsp::SERVICE,
+    #[cfg(feature = "caster-flv")]
+    caster_flv::SERVICE,
     #[cfg(feature = "watchdog")]
     watchdog::SERVICE,
     #[cfg(feature = "hooks")]
@@ -239,4 +255,10 @@ pub const FEATURES: &[&str] = &[
     "watchdog",
     #[cfg(feature = "hooks")]
     "hooks",
+    #[cfg(feature = "caster-mpegts")]
+    "caster-mpegts",
+    #[cfg(feature = "caster-rtsp")]
+    "caster-rtsp",
+    #[cfg(feature = "caster-flv")]
+    "caster-flv",
 ];

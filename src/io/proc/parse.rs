@@ -1,5 +1,6 @@
 //! The texts of /proc, of kernels from 2.6 to today. What is missing in them is 0.
 
+use crate::media::decimal;
 /// What the kernel says of this process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
@@ -258,7 +259,7 @@ fn first_number(text: &str) -> u64 {
 }
 
 fn float(text: &str) -> f64 {
-    text.parse::<f64>().ok().filter(|number| number.is_finite()).unwrap_or_default()
+    decimal(text).filter(|number| number.is_finite()).unwrap_or_default()
 }
 
 fn clamp(number: u64) -> u32 {

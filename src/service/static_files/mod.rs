@@ -6,6 +6,7 @@ use crate::config::DEFAULT_VHOST;
 use crate::context::Context;
 use crate::format::mp4;
 use crate::io::read::{self, Found, Opened};
+use crate::media::decimal;
 use crate::proto::http::{Method, Request, date};
 use crate::service::Service;
 use crate::service::http::{Answer, Ask, Parts, Reply, Router, to_slash};
@@ -188,7 +189,7 @@ fn range(text: &str, size: u64) -> Option<Result<Range<u64>, NotThere>> {
 
 /// A parameter in seconds, as milliseconds.
 fn moment(request: &Request, name: &str) -> Option<u64> {
-    let seconds: f64 = request.param(name)?.parse().ok()?;
+    let seconds = decimal(&request.param(name)?)?;
     (0.0..LONGEST).contains(&seconds).then_some((seconds * 1000.0) as u64)
 }
 

@@ -1,0 +1,35 @@
+################################################################################
+#
+# runnel-bin
+#
+################################################################################
+
+RUNNEL_BIN_VERSION = 0.1.0
+# Made by `boards/package prebuilt BOARD`.
+RUNNEL_BIN_BOARD = $(if $(BR2_mips),ar9344,mt7621)
+RUNNEL_BIN_SOURCE = runnel-$(RUNNEL_BIN_VERSION)-$(RUNNEL_BIN_BOARD).tar.gz
+RUNNEL_BIN_SITE = $(BR2_EXTERNAL_RUNNEL_PATH)/../target/packages
+RUNNEL_BIN_SITE_METHOD = file
+RUNNEL_BIN_LICENSE = MIT
+RUNNEL_BIN_LICENSE_FILES = LICENSE
+
+define RUNNEL_BIN_USERS
+	runnel -1 runnel -1 * /var/lib/runnel - - Live-streaming server
+endef
+
+define RUNNEL_BIN_PERMISSIONS
+	/var/lib/runnel d 0755 runnel runnel - - - - -
+endef
+
+define RUNNEL_BIN_INSTALL_TARGET_CMDS
+	$(INSTALL) -D -m 0755 $(@D)/runnel $(TARGET_DIR)/usr/bin/runnel
+	$(INSTALL) -D -m 0644 $(@D)/runnel.conf $(TARGET_DIR)/etc/runnel.conf
+	$(INSTALL) -d -m 0755 $(TARGET_DIR)/var/lib/runnel
+endef
+
+define RUNNEL_BIN_INSTALL_INIT_SYSV
+	$(INSTALL) -D -m 0755 $(RUNNEL_BIN_PKGDIR)/../runnel/S80runnel \
+		$(TARGET_DIR)/etc/init.d/S80runnel
+endef
+
+$(eval $(generic-package))
