@@ -1,7 +1,7 @@
 //! What is asked before a client may do what it wants, and who is told what happened. Every way in
 //! and out comes by here: RTMP, HTTP, casters, ingest.
 
-use super::{SERVICES, Task};
+use super::{SERVICES, Service, Task};
 use crate::config::{Denied, Vhost};
 use crate::context::Context;
 use crate::hub::session::Session;
@@ -77,13 +77,24 @@ pub struct Segment<'a> {
 /// See [`ask`].
 pub type Ask = fn(&Rc<Context>, &Rc<Client>, Step) -> Option<Task<Result<(), Refusal>>>;
 
-/// Whether `client` may take `step`: the first service that refuses counts. Takes as long as the
-/// services need; each has its deadline.
+/// Whether `client` may take `step`: the first service that refuses counts, and those that had
+/// agreed are told that it is over. Takes as long as the services need; each has its deadline.
 pub async fn ask(cx: &Rc<Context>, client: &Rc<Client>, step: Step) -> Result<(), Refusal> {
+    let mut agreed = Vec::new();
     for service in SERVICES {
-        if let Some(task) = (service.ask)(cx, client, step) {
-            task.await?;
+        let Some(task) = (service.ask)(cx, client, step) else { continue };
+        if let Err(refusal) = task.await {
+            let (received, sent) =
+                cx.sessions.find(client.id).map_or((0, 0), |session| session.traffic());
+            let over = match step {
+                Step::Connect => Event::Closed { client, received, sent },
+                Step::Publish => Event::Unpublished(client),
+                Step::Play => Event::Stopped(client),
+            };
+            agreed.into_iter().for_each(|service: &Service| (service.tell)(cx, &over));
+            return Err(refusal);
         }
+        agreed.push(service);
     }
     Ok(())
 }
