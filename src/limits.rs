@@ -164,6 +164,32 @@ pub const RTP_PICTURE_KEPT: usize = 128 * 1024;
 /// Bytes of an audio frame that comes in several packets. A longer one is left out.
 pub const RTP_AUDIO_FRAME: usize = 16 * 1024;
 
+/// Streams at once that come in as MPEG-TS or over RTSP, [`INPUT_BYTES`] each beside their media.
+/// One more is refused.
+pub const INPUTS: usize = if MAX_STREAMS < 64 { MAX_STREAMS } else { 64 };
+/// The most that such a stream has in memory beside its packets.
+pub const INPUT_BYTES: usize = if RTSP_INPUT > TS_INPUT { RTSP_INPUT } else { TS_INPUT };
+/// The same over RTSP: packets of one video and one audio track that wait for late ones, the picture
+/// in progress, what was announced, a message.
+const RTSP_INPUT: usize = 2 * RTP_REORDER_BYTES
+    + MESSAGE_MAX
+    + RTP_AUDIO_FRAME
+    + PARAMETER_SETS
+    + PARAMETER_SETS_COUNT * 48
+    + RTSP_TRACKS * 2048
+    + RTSP_HEAD
+    + 2 * RTSP_BODY;
+/// Ports that are tried for a track that comes over UDP before it is refused.
+pub const RTP_PORT_TRIES: usize = 128;
+/// `SO_RCVBUF` of sockets that media comes to in datagrams (the kernel doubles it): what comes while
+/// the thread is busy elsewhere, 0.4 s of 10 Mbit/s. What does not fit is lost.
+pub const DATAGRAM_RCVBUF: usize = 512 * 1024;
+/// Entries in the state of inputs that the API lists, about 300 bytes each.
+pub const INPUTS_LISTED: usize = 256;
+/// From one attempt to take up an input that failed to the next one, at first and at most: twice as
+/// long each time.
+pub const INPUT_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
 /// Bytes of all files together that wait for the disk. What a recording or a segment has no room
 /// for is missing in it; that is counted and logged.
 pub const DISK_QUEUE: usize = if MEDIA_POOL / 16 < 16 << 20 { MEDIA_POOL / 16 } else { 16 << 20 };
@@ -324,13 +350,15 @@ pub fn clients(max_connections: u32) -> usize {
 pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
-    let once = READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
+    let inputs = if streams < INPUTS { streams } else { INPUTS };
+    let once = 2 * READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
     let files = FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
     let services = HLS_RAM + DISK_RESERVE + files + FETCHES * FETCH_BYTES;
     // A 32-bit machine has no more than it can address.
     clients
         .saturating_mul(CLIENT_BYTES)
         .saturating_add(streams.saturating_mul(STREAM_BYTES))
+        .saturating_add(inputs.saturating_mul(INPUT_BYTES))
         .saturating_add(MEDIA_POOL)
         .saturating_add(once)
         .saturating_add(services)
@@ -350,7 +378,7 @@ mod tests {
     #[test]
     fn the_sum_counts_every_connection_and_stream_that_may_be() {
         let more = worst_case(2) - worst_case(1);
-        assert_eq!(more, CLIENT_BYTES + STREAM_BYTES);
+        assert_eq!(more, CLIENT_BYTES + STREAM_BYTES + INPUT_BYTES);
         assert_eq!(worst_case(MAX_CLIENTS), worst_case(usize::MAX), "the board has no more");
         assert!(worst_case(1) > MEDIA_POOL + STALLED_BYTES);
     }

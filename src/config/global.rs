@@ -5,6 +5,7 @@ use super::{
     value::{Endpoint, Millis, Seconds, Size, choice},
     vhost::Vhost,
 };
+use crate::limits::{INPUTS, RTSP_TRACKS};
 use std::rc::Rc;
 
 section! {
@@ -192,12 +193,23 @@ section! {
         caster: Caster = Caster::Unset => "mpegts_over_udp";
         /// Where to publish; `[app]` and `[stream]` are replaced for rtsp and flv.
         output: String = String::new() => "rtmp://127.0.0.1/live/livestream";
-        /// The port to listen on, UDP for mpegts_over_udp, else TCP.
-        listen: u16 [1..=65535] = 0 => "8935";
-        /// The first UDP port for RTP, rtsp only.
+        /// Where to listen, UDP for mpegts_over_udp, else TCP. The address of a multicast group is
+        /// joined.
+        listen: Endpoint = Endpoint::any(0) => "8935";
+        /// The interface on which a multicast group is joined, by its name or its address; by
+        /// default the one that the routes of the system say. mpegts_over_udp only.
+        interface: String = String::new() => "eth0";
+        /// The first UDP port for RTP, rtsp only; without it and rtp_port_max packets come over the
+        /// connection of RTSP only.
         rtp_port_min: u16 [1..=65535] = 0 => "57200";
         /// The UDP port behind the last one for RTP, rtsp only.
         rtp_port_max: u16 [1..=65535] = 0 => "57300";
+        /// The name that who publishes has to give (digest), rtsp only; none by default.
+        username: String = String::new() => "camera";
+        /// The password that goes with it.
+        password: String = String::new() => "secret";
+        /// Whether the password may be sent in plain, too (basic), which whoever listens can read.
+        basic_auth: bool = false;
     }
 }
 
@@ -212,6 +224,15 @@ choice! {
         Rtsp = "rtsp",
         /// FLV posted over HTTP.
         Flv = "flv",
+    }
+}
+
+impl StreamCaster {
+    /// The file descriptors that it may have open beside its connections: where it listens, and a
+    /// pair of ports for each track of RTSP that comes over UDP.
+    pub(super) fn descriptors(&self) -> usize {
+        let ports = self.rtp_port_max.saturating_sub(self.rtp_port_min);
+        1 + usize::from(ports).min(INPUTS * 2 * RTSP_TRACKS)
     }
 }
 

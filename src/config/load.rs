@@ -213,15 +213,22 @@ fn check_caster(directive: &Directive, caster: &StreamCaster) -> Result<(), Erro
     if caster.caster == Caster::Unset {
         return Err(wrong(directive, "no caster"));
     }
-    if caster.listen == 0 {
+    if caster.listen.port == 0 {
         return Err(wrong(directive, "no listen"));
+    }
+    let group = caster.listen.ip.is_some_and(|ip| ip.is_multicast());
+    if group && caster.caster != Caster::MpegTs {
+        return Err(wrong(directive, "only mpegts_over_udp comes from a multicast group"));
     }
     if caster.output.is_empty() {
         return Err(wrong(directive, "no output"));
     }
     let ports = (caster.rtp_port_min, caster.rtp_port_max);
-    if caster.caster == Caster::Rtsp && (ports.0 == 0 || ports.0 >= ports.1) {
+    if caster.caster == Caster::Rtsp && ports != (0, 0) && (ports.0 == 0 || ports.0 >= ports.1) {
         return Err(wrong(directive, "rtp_port_min must be below rtp_port_max"));
+    }
+    if caster.username.is_empty() && !caster.password.is_empty() {
+        return Err(wrong(directive, "a password, but no username"));
     }
     Ok(())
 }

@@ -101,7 +101,9 @@ impl Config {
         const HTTP: usize = 1;
         const STANDARD: usize = 3;
         let log = usize::from(self.log_tank == LogTank::File);
-        self.listen.len() + API + HTTP + log + STANDARD
+        let casters = self.stream_casters.iter().filter(|caster| caster.enabled);
+        let casters: usize = casters.map(|caster| caster.descriptors()).sum();
+        self.listen.len() + API + HTTP + log + STANDARD + casters
     }
 }
 

@@ -77,7 +77,21 @@ const ERRORS: &[(&str, u32, &str)] = &[
     ("listen 1935;\nstream_caster { caster sip; }", 2, "none of mpegts_over_udp|rtsp|flv"),
     ("listen 1935;\nstream_caster { enabled on; caster flv; output x; }", 2, "no listen"),
     ("listen 1935;\nstream_caster { enabled on; caster flv; listen 9; }", 2, "no output"),
-    ("listen 1935;\nstream_caster { enabled on; caster rtsp; listen 9; output x; }", 2, "rtp_port"),
+    (
+        "listen 1;\nstream_caster { enabled on; caster rtsp; listen 9; output x; rtp_port_min 9; }",
+        2,
+        "rtp_port_min must be below",
+    ),
+    (
+        "listen 1;\nstream_caster { enabled on; caster flv; listen 239.0.0.1:9; output x; }",
+        2,
+        "only mpegts_over_udp",
+    ),
+    (
+        "listen 1;\nstream_caster { enabled on; caster rtsp; listen 9; output x; password p; }",
+        2,
+        "no username",
+    ),
     ("listen 1;\nvhost v {\n ingest a {}\n ingest b {}\n ingest a {}\n}", 5, "line 3 has the id"),
     ("listen 1;\nvhost v {\n dvr { dvr_plan x; }\n}", 3, "session|segment|append"),
     ("listen 1;\nvhost v {\n mode far;\n}", 3, "mode: `far` is none of local|remote"),

@@ -317,7 +317,7 @@ impl Value for Endpoint {
     }
 
     fn text(&self) -> String {
-        self.to_string()
+        if self.port == 0 { String::new() } else { self.to_string() }
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Kick {
     Takeover,
     /// A reload took its vhost away, or made another thing of it.
     Vhost,
+    /// A reload took away what took it in, or changed it.
+    Input,
     /// The server stops.
     Shutdown,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Kick {
             Self::Timeout(what) => write!(f, "timeout, {what}"),
             Self::Operator => f.write_str("kicked by the operator"),
             Self::Vhost => f.write_str("its vhost is gone"),
+            Self::Input => f.write_str("a reload changed what takes it in"),
             Self::Takeover => f.write_str("another publisher took the stream over"),
             Self::Shutdown => f.write_str("server stops"),
         }

@@ -20,6 +20,7 @@ pub mod pidfile;
 pub mod player;
 pub mod proc;
 pub mod proxied;
+pub mod random;
 mod reactor;
 pub mod read;
 pub mod requests;
@@ -31,6 +32,7 @@ pub mod storage;
 mod syslog;
 pub mod tcp;
 pub mod timer;
+pub mod udp;
 #[cfg(feature = "watchdog")]
 pub mod watchdog;
 pub mod zone;

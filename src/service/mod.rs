@@ -3,6 +3,14 @@
 //! comes in ([`ingress`]).
 
 pub mod admission;
+#[cfg(any(feature = "caster-flv", feature = "caster-mpegts", feature = "caster-rtsp"))]
+pub mod caster;
+#[cfg(feature = "caster-flv")]
+mod caster_flv;
+#[cfg(feature = "caster-rtsp")]
+mod caster_rtsp;
+#[cfg(feature = "caster-mpegts")]
+mod caster_ts;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(feature = "dvr")]
@@ -14,6 +22,8 @@ pub mod hls;
 #[cfg(feature = "_http")]
 pub mod http;
 pub mod ingress;
+#[cfg(any(feature = "caster-flv", feature = "caster-mpegts", feature = "caster-rtsp"))]
+pub mod input;
 #[cfg(any(feature = "dvr", feature = "hds", feature = "hls"))]
 pub mod path;
 #[cfg(feature = "remux")]
@@ -124,6 +134,12 @@ pub static SERVICES: &[Service] = &[
     static_files::SERVICE,
     #[cfg(feature = "web")]
     web::SERVICE,
+    #[cfg(feature = "caster-mpegts")]
+    caster_ts::SERVICE,
+    #[cfg(feature = "caster-rtsp")]
+    caster_rtsp::SERVICE,
+    #[cfg(feature = "caster-flv")]
+    caster_flv::SERVICE,
     #[cfg(feature = "watchdog")]
     watchdog::SERVICE,
 ];
@@ -159,4 +175,10 @@ pub const FEATURES: &[&str] = &[
     "service",
     #[cfg(feature = "watchdog")]
     "watchdog",
+    #[cfg(feature = "caster-mpegts")]
+    "caster-mpegts",
+    #[cfg(feature = "caster-rtsp")]
+    "caster-rtsp",
+    #[cfg(feature = "caster-flv")]
+    "caster-flv",
 ];

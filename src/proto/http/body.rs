@@ -14,6 +14,8 @@ pub(super) enum Body {
     Length(u64),
     /// Chunks.
     Chunked(Chunks),
+    /// All that comes before the client closes its side.
+    Open,
 }
 
 /// A piece of input.
@@ -57,7 +59,7 @@ impl Body {
     pub(super) const fn length(&self) -> Option<u64> {
         match self {
             Self::Length(length) => Some(*length),
-            Self::Chunked(_) => None,
+            Self::Chunked(_) | Self::Open => None,
         }
     }
 
@@ -67,6 +69,8 @@ impl Body {
             Self::Length(0) => Ok(Piece::End),
             Self::Length(left) => Ok(data(left, input)),
             Self::Chunked(chunks) => chunks.take(input),
+            Self::Open if input.is_empty() => Ok(Piece::More),
+            Self::Open => Ok(Piece::Data(std::mem::take(input))),
         }
     }
 }

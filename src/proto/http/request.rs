@@ -66,6 +66,15 @@ impl Request {
         self.headers().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
+    /// Whether it says nothing of its body, though its method has one. By RFC 9112 §6.3 there is
+    /// none then; some senders of streams mean one that goes on until they close the connection
+    /// ([`Server::open_body`](super::Server::open_body)).
+    pub fn is_silent_on_body(&self) -> bool {
+        matches!(self.method, Method::Post | Method::Put)
+            && self.length == Some(0)
+            && self.header("content-length").is_none()
+    }
+
     /// All headers in their order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()))

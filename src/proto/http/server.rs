@@ -127,6 +127,14 @@ impl Server {
         self.keep_alive
     }
 
+    /// Takes all that follows as the body of the request, which is
+    /// [silent](Request::is_silent_on_body) on it. There is no [`Event::End`]: it is over when the
+    /// client closes its side, and no other request follows.
+    pub fn open_body(&mut self) {
+        self.state = State::Body { body: Body::Open, unwanted: None };
+        self.keep_alive = false;
+    }
+
     /// From here on what the client sends is dropped: the answer goes on until somebody ends it.
     pub fn ignore_input(&mut self) {
         self.state = State::Deaf;
@@ -156,7 +164,8 @@ impl Server {
             let Some((request, body, _)) = Request::parse(&self.head)? else {
                 return Err(Error::Malformed("empty line"));
             };
-            if request.length == Some(0) && input.len() > HTTP_HEAD {
+            let alone = request.length == Some(0) && !request.is_silent_on_body();
+            if alone && input.len() > HTTP_HEAD {
                 // It would be kept until this one is answered.
                 return Err(Error::TooLong);
             }
@@ -335,6 +344,37 @@ mod tests {
         for step in 1..60 {
             let (asked, sent, result) = converse(PIPELINE, step);
             assert_eq!((asked.len(), sent, result), (5, whole.clone(), Ok(())));
+        }
+    }
+
+    #[test]
+    fn a_body_that_nothing_is_said_of_goes_on_to_the_end_when_that_is_wanted() {
+        for (head, silent) in [
+            ("POST /a HTTP/1.1\r\n\r\n", true),
+            ("PUT /a HTTP/1.0\r\n\r\n", true),
+            ("POST /a HTTP/1.1\r\nContent-Length: 0\r\n\r\n", false),
+            ("POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            ("GET /a HTTP/1.1\r\n\r\n", false),
+        ] {
+            let mut server = Server::default();
+            let body = if silent { vec![b'x'; 2 * HTTP_HEAD] } else { Vec::new() };
+            let text = [head.as_bytes(), &body].concat();
+            let mut input = text.as_slice();
+            let request = loop {
+                match server.receive(&mut input).unwrap().unwrap() {
+                    Event::Request(request) => break request,
+                    _ => continue,
+                }
+            };
+            assert_eq!(request.is_silent_on_body(), silent, "{head}");
+            if silent {
+                server.open_body();
+                let Ok(Some(Event::Body(bytes))) = server.receive(&mut input) else { panic!() };
+                assert_eq!(bytes, body);
+                assert!(matches!(server.receive(&mut input), Ok(None)));
+                server.respond(&OK);
+                assert!(!server.finish(), "no other request can follow");
+            }
         }
     }
 

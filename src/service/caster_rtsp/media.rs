@@ -1,0 +1,406 @@
+//! From packets of RTP to packets of the stream: one video and one audio track, in sync.
+
+use super::NAME;
+use super::ports::Pair;
+use crate::codec::assemble::{Assembler, Time};
+use crate::codec::nal::{Set, Unit as NalUnit, Video};
+use crate::hub::session::Session;
+use crate::io::{clock, random};
+use crate::media::arena::{Full, Memory};
+use crate::media::{Kind, Packet};
+use crate::proto::rtp::{Content, Decode, Nals, Payload, Sync, Track, Unit, reorder_depth};
+use crate::proto::rtsp::sdp::{self, Parameters};
+use crate::service::admission::Refusal;
+use crate::service::input::Feed;
+use bytes::BufMut;
+use core::net::{IpAddr, SocketAddr};
+use std::fmt::{self, Display};
+use std::ops::ControlFlow;
+use std::task::{Context as Task, Poll};
+use std::time::Duration;
+
+/// How long a packet that is late is waited for.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Between two looks at what is late, in milliseconds, and between two reports (RFC 3550 §6.2).
+const LATE_MS: u64 = 100;
+const REPORT_MS: u64 = 5000;
+
+/// The media of a push.
+#[derive(Debug)]
+pub(super) struct Media {
+    /// As they were announced.
+    lanes: Vec<Lane>,
+    sync: Sync,
+    /// Our source in reports.
+    ssrc: u32,
+    reported: u64,
+}
+
+/// A track, on its way here.
+#[derive(Debug)]
+struct Lane {
+    /// `None` for one that is not taken.
+    taken: Option<Taken>,
+    way: Option<Way>,
+    in_connection: bool,
+}
+
+/// Where packets come over UDP.
+#[derive(Debug)]
+struct Way {
+    pair: Pair,
+    peer: IpAddr,
+    /// Where reports go.
+    reports: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    announced: sdp::Track,
+    track: Track,
+    maker: Maker,
+    told: bool,
+}
+
+/// Makes packets of the stream.
+#[derive(Debug)]
+enum Maker {
+    Picture { assembler: Assembler, decode: Decode, payload: Payload, depth: Option<u8> },
+    Audio { config: Vec<u8>, headed: bool },
+}
+
+impl Media {
+    /// For what is announced: the first video and the first audio track.
+    pub(super) fn new(session: &sdp::Session) -> Self {
+        let (mut video, mut audio) = (false, false);
+        let lanes = session.tracks.iter().enumerate().map(|(at, announced)| {
+            let had = match announced.format.payload {
+                Payload::H264 | Payload::Hevc => &mut video,
+                Payload::Aac { .. } => &mut audio,
+            };
+            let wanted = !std::mem::replace(had, true);
+            if !wanted {
+                log::warn!("track {at} is ignored, one of its kind is taken");
+            }
+            let taken = wanted.then(|| Taken::new(announced.clone(), true));
+            Lane { taken, way: None, in_connection: false }
+        });
+        let lanes = lanes.collect();
+        let sync = Sync::new(session.tracks.iter().map(|track| track.format.clock_rate));
+        // Reports need no secret.
+        let ssrc = random::bytes().map_or(1, u32::from_ne_bytes);
+        Self { lanes, sync, ssrc, reported: clock::now() }
+    }
+
+    /// Packets of `track` are to come in the connection, or by the ports that are given; with whom
+    /// they come from, and his ports.
+    pub(super) fn set_up(&mut self, track: usize, way: Option<(Pair, IpAddr, Option<(u16, u16)>)>) {
+        let Some(lane) = self.lanes.get_mut(track) else { return };
+        lane.in_connection = way.is_none();
+        if let Some(taken) = &mut lane.taken {
+            *taken = Taken::new(taken.announced.clone(), way.is_none());
+        }
+        lane.way = way.map(|(pair, peer, ports)| {
+            let reports = ports.map(|(_, rtcp)| SocketAddr::new(peer, rtcp));
+            Way { pair, peer, reports }
+        });
+    }
+
+    /// Gives the ports of a track back.
+    pub(super) fn close(&mut self, track: usize) {
+        if let Some(lane) = self.lanes.get_mut(track) {
+            lane.way = None;
+        }
+    }
+
+    /// How often [`expire`](Self::expire) and [`report`](Self::report) are to be called.
+    pub(super) fn pace(&self) -> u64 {
+        if self.lanes.iter().any(|lane| lane.way.is_some()) { LATE_MS } else { REPORT_MS }
+    }
+
+    /// Takes a packet of a track.
+    pub(super) fn take(
+        &mut self,
+        track: usize,
+        rtcp: bool,
+        packet: &[u8],
+        feed: &mut Feed,
+    ) -> Result<(), Refusal> {
+        let Self { lanes, sync, .. } = self;
+        match lanes.get_mut(track).and_then(|lane| lane.taken.as_mut()) {
+            Some(taken) => taken.take((track, sync), rtcp, packet, feed),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes what came over UDP.
+    pub(super) fn poll(
+        &mut self,
+        task: &Task<'_>,
+        session: &Session,
+        feed: &mut Feed,
+    ) -> Result<(), Refusal> {
+        let Self { lanes, sync, .. } = self;
+        for (at, lane) in lanes.iter_mut().enumerate() {
+            let Lane { taken, way: Some(Way { pair, peer, reports }), .. } = lane else { continue };
+            for rtcp in [true, false] {
+                let socket = if rtcp { &pair.rtcp } else { &pair.rtp };
+                let polled = socket.poll_receive(task, |datagram, from| {
+                    if from.ip().to_canonical() != *peer {
+                        return ControlFlow::Continue(());
+                    }
+                    session.count(datagram.len(), 0);
+                    if rtcp {
+                        // Behind a router it is not the port that was told.
+                        *reports = Some(from);
+                    }
+                    let Some(taken) = taken.as_mut() else { return ControlFlow::Continue(()) };
+                    match taken.take((at, &mut *sync), rtcp, datagram, feed) {
+                        Ok(()) => ControlFlow::Continue(()),
+                        Err(refusal) => ControlFlow::Break(refusal),
+                    }
+                });
+                match polled {
+                    Poll::Ready(Ok(refusal)) => return Err(refusal),
+                    Poll::Ready(Err(e)) => return Err(Refusal::new(4011, e.to_string())),
+                    Poll::Pending => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives late packets up.
+    pub(super) fn expire(&mut self, feed: &mut Feed) -> Result<(), Refusal> {
+        let Self { lanes, sync, .. } = self;
+        for (at, lane) in lanes.iter_mut().enumerate().filter(|(_, lane)| lane.way.is_some()) {
+            if let Some(Taken { track, maker, .. }) = &mut lane.taken {
+                let now = now();
+                let mut result = Ok(());
+                track.expire(now, PATIENCE, &mut |unit| {
+                    maker.next((at, &mut *sync), now, unit, feed, &mut result);
+                });
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out the picture in progress.
+    pub(super) fn finish(&mut self, feed: &mut Feed) -> Result<(), Refusal> {
+        let Self { lanes, sync, .. } = self;
+        for (at, lane) in lanes.iter_mut().enumerate() {
+            if let Some(Taken { track, maker, .. }) = &mut lane.taken {
+                let now = now();
+                let mut result = Ok(());
+                track.finish(&mut |unit| {
+                    maker.next((at, &mut *sync), now, unit, feed, &mut result);
+                });
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends receiver reports, when it is time: by `send` for tracks in the connection.
+    pub(super) fn report(&mut self, mut send: impl FnMut(usize, &[u8]) -> bool) {
+        if clock::now() < self.reported + REPORT_MS {
+            return;
+        }
+        self.reported = clock::now();
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            let Some(Taken { track, .. }) = &mut lane.taken else { continue };
+            let mut report = Vec::new();
+            if !track.write_report(now(), self.ssrc, NAME, &mut report) {
+                continue;
+            }
+            match &lane.way {
+                Some(Way { pair, reports: Some(to), .. }) => pair.rtcp.send(&report, *to),
+                Some(_) => {}
+                // Whoever does not read it has no use for it.
+                None => drop(send(at, &report)),
+            }
+        }
+    }
+
+    /// Packets that were lost or of no use, and pictures that were left out.
+    pub(super) fn damage(&self) -> u64 {
+        let taken = self.lanes.iter().filter_map(|lane| lane.taken.as_ref());
+        let stats = taken.map(|taken| taken.track.stats());
+        stats
+            .map(|s| [s.lost, s.errors, s.pictures_dropped].map(u64::from).iter().sum::<u64>())
+            .sum()
+    }
+}
+
+/// What the line in the log says of the tracks.
+impl Display for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, lane) in self.lanes.iter().enumerate() {
+            let Some(Taken { track, maker, .. }) = &lane.taken else { continue };
+            if !(lane.in_connection || lane.way.is_some()) {
+                continue;
+            }
+            let stats = track.stats();
+            let unusable = match maker {
+                Maker::Picture { assembler, .. } => assembler.dropped(),
+                Maker::Audio { .. } => 0,
+            };
+            write!(
+                f,
+                ", track {at}: packets={}, lost={}, double={}, errors={}, pictures dropped={}",
+                stats.received,
+                stats.lost,
+                stats.doubles,
+                stats.errors,
+                stats.pictures_dropped.saturating_add(unusable)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Taken {
+    fn new(announced: sdp::Track, ordered: bool) -> Self {
+        let track = Track::new(announced.format, ordered);
+        let maker = Maker::new(&announced);
+        Self { announced, track, maker, told: false }
+    }
+
+    fn take(
+        &mut self,
+        (at, sync): (usize, &mut Sync),
+        rtcp: bool,
+        packet: &[u8],
+        feed: &mut Feed,
+    ) -> Result<(), Refusal> {
+        let Self { track, maker, told, .. } = self;
+        let now = now();
+        let mut result = Ok(());
+        let taken = if rtcp {
+            track.receive_report(now, packet).map(|(report, _)| {
+                if let Some(report) = report {
+                    sync.report(at, report);
+                }
+            })
+        } else {
+            track.receive(now, packet, &mut |unit| {
+                maker.next((at, &mut *sync), now, unit, feed, &mut result);
+            })
+        };
+        if let Err(e) = taken
+            && !std::mem::replace(told, true)
+        {
+            log::warn!("track {at}: {e}; others like it are counted");
+        }
+        result
+    }
+}
+
+impl Maker {
+    fn new(announced: &sdp::Track) -> Self {
+        let payload = announced.format.payload;
+        let video = if payload == Payload::Hevc { Video::Hevc } else { Video::H264 };
+        match &announced.parameters {
+            Parameters::Aac(config) => Self::Audio { config: config.clone(), headed: false },
+            Parameters::Sets(sets) => {
+                let mut assembler = Assembler::new(video);
+                let mut depth = None;
+                for set in sets {
+                    if let Err(e) = assembler.parameter_set(set) {
+                        log::warn!("parameter set in the SDP: {e}");
+                    } else if video.unit(set) == NalUnit::Set(Set::Sps) {
+                        depth = reorder_depth(payload, set);
+                    }
+                }
+                let decode = Decode::new(depth.unwrap_or(0));
+                Self::Picture { assembler, decode, payload, depth }
+            }
+        }
+    }
+
+    /// Publishes a unit of the track `at` that came `now`, unless something before it failed.
+    fn next(
+        &mut self,
+        (at, sync): (usize, &mut Sync),
+        now: Duration,
+        unit: Unit<'_>,
+        feed: &mut Feed,
+        result: &mut Result<(), Refusal>,
+    ) {
+        if result.is_err() {
+            return;
+        }
+        let time = sync.place(at, unit.time, now);
+        let made = match (self, unit.content) {
+            (Self::Audio { config, headed }, Content::Audio(frame)) => feed
+                .make(|memory, out| sound(config, headed, frame, milliseconds(time), memory, out)),
+            (
+                Self::Picture { assembler, decode, payload, depth },
+                Content::Picture { nals, .. },
+            ) => {
+                follow_depth(assembler.video(), nals, *payload, depth, decode);
+                let (dts, pts) = decode.next(time);
+                // Both of whole milliseconds, so that pictures are shown evenly.
+                let cts = pts.div_euclid(90) - dts.div_euclid(90);
+                let cts = i32::try_from(cts).unwrap_or(i32::MAX);
+                let time = Time { dts: milliseconds(dts), cts };
+                feed.make(|memory, out| assembler.picture(nals, time, memory, out))
+            }
+            _ => Ok(Ok(())),
+        };
+        *result = match made {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(full)) => Err(Refusal::new(3001, full.to_string())),
+            Err(refusal) => Err(refusal),
+        };
+    }
+}
+
+/// A stream may say in a new parameter set that it reorders more, or less.
+fn follow_depth(
+    video: Video,
+    nals: Nals<'_>,
+    payload: Payload,
+    depth: &mut Option<u8>,
+    decode: &mut Decode,
+) {
+    for sps in nals.filter(|nal| video.unit(nal) == NalUnit::Set(Set::Sps)) {
+        let new = reorder_depth(payload, sps);
+        if new.is_some() && new != *depth {
+            *decode = Decode::new(new.unwrap_or(0));
+            *depth = new;
+        }
+    }
+}
+
+/// One AAC frame, before the first one the sequence header.
+fn sound(
+    config: &[u8],
+    headed: &mut bool,
+    frame: &[u8],
+    dts: u32,
+    memory: &mut dyn Memory,
+    out: &mut dyn FnMut(Packet),
+) -> Result<(), Full> {
+    let mut tag = |kind: u8, bytes: &[u8]| {
+        let mut body = memory.alloc(2 + bytes.len())?;
+        body.put_slice(&[0xaf, kind]);
+        body.put_slice(bytes);
+        out(Packet::new(Kind::Audio, dts, body.freeze()));
+        Ok(())
+    };
+    if !std::mem::replace(headed, true) {
+        tag(0, config)?;
+    }
+    tag(1, frame)
+}
+
+/// Of 90 kHz; the low 32 bits, because the time line goes on over their wraps.
+fn milliseconds(time: i64) -> u32 {
+    time.div_euclid(90) as u32
+}
+
+fn now() -> Duration {
+    Duration::from_millis(clock::now())
+}

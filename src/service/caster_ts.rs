@@ -1,0 +1,274 @@
+//! MPEG-TS in datagrams, to an address of this machine or to a multicast group. One sender at a
+//! time is listened to.
+
+use super::Service;
+use super::caster::{self, Running};
+use super::input::{Feed, Inputs, Named, Target, unless_kicked};
+use crate::config::Caster;
+use crate::context::Context;
+use crate::format::ts::PACKET;
+use crate::format::ts::demux::{Counters, Demux, Note};
+use crate::hub::session::Kick;
+use crate::io::log::{next_id, traced};
+use crate::io::udp::Udp;
+use crate::io::{clock, run};
+use crate::limits::INPUT_RETRY;
+use crate::service::admission::{Refusal, tell_closed};
+use core::net::SocketAddr;
+use std::fmt::{self, Display};
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// Listens where casters of MPEG-TS are.
+pub const SERVICE: Service =
+    Service { start: follow, reload: |cx, _| follow(cx), ..Service::new("caster-mpegts") };
+
+/// A sender that was silent for so long, in milliseconds, makes room for another one.
+const SILENT_MS: u64 = 1000;
+/// Bytes of RTP in front of a transport stream (RFC 2250).
+const RTP_HEADER: usize = 12;
+
+fn follow(cx: &Rc<Context>) {
+    for caster in caster::follow(cx, Caster::MpegTs) {
+        let (stop, stopped) = run::once();
+        caster.on_stop(stop);
+        let context = cx.clone();
+        let task = async move { run::first(stopped, serve(context, caster)).await };
+        cx.spawner.spawn(traced(next_id(), task));
+    }
+}
+
+/// Takes one stream after another. A port or an interface that is not there is waited for.
+async fn serve(cx: Rc<Context>, caster: Rc<Running>) {
+    let block = &caster.block;
+    let mut retry = Retry::default();
+    let socket = loop {
+        match Udp::listen(block.listen.ip, block.listen.port, &block.interface) {
+            Ok(socket) => break socket,
+            Err(e) => {
+                let e = format!("listen at {} for MPEG-TS: {e}", block.listen);
+                if retry.is_first() {
+                    log::error!("{e}; tried again until it works. ret=4011");
+                }
+                caster.input.fail(&e);
+                retry.wait().await;
+            }
+        }
+    };
+    log::info!("MPEG-TS caster listens at {}", block.listen);
+    let mut retry = Retry::default();
+    loop {
+        let sender = match poll_fn(|task| socket.poll_wanted(task, |d, _| is_ts(d))).await {
+            Ok(sender) => sender,
+            Err(e) => {
+                caster.input.fail(&e);
+                retry.wait().await;
+                continue;
+            }
+        };
+        let id = next_id();
+        let (context, caster) = (cx.clone(), caster.clone());
+        let taken = traced(id, async { take(&context, &caster, &socket, sender, id).await }).await;
+        match taken {
+            Ok(()) => retry = Retry::default(),
+            Err(refusal) => {
+                if retry.is_first() {
+                    log::warn!("sender {sender} refused, {refusal}");
+                }
+                caster.input.fail(&refusal);
+                retry.wait().await;
+                socket.discard();
+            }
+        }
+    }
+}
+
+/// Pauses that grow.
+#[derive(Default)]
+struct Retry(u32);
+
+impl Retry {
+    fn is_first(&self) -> bool {
+        self.0 == 0
+    }
+
+    async fn wait(&mut self) {
+        let (first, most) = INPUT_RETRY;
+        run::sleep(first.saturating_mul(1 << self.0.min(10)).min(most)).await;
+        self.0 = self.0.saturating_add(1);
+    }
+}
+
+/// Whether it looks like packets of a transport stream, bare or in RTP.
+fn is_ts(datagram: &[u8]) -> bool {
+    let bare = packets(datagram);
+    bare.len() >= PACKET
+        && bare.first() == Some(&0x47)
+        && bare.get(PACKET).is_none_or(|&next| next == 0x47)
+}
+
+/// Without the header of RTP, where there is one.
+fn packets(datagram: &[u8]) -> &[u8] {
+    let inner = datagram.get(RTP_HEADER..).unwrap_or_default();
+    let in_rtp = datagram.first() == Some(&0x80)
+        && inner.first() == Some(&0x47)
+        && inner.len().is_multiple_of(PACKET);
+    if in_rtp { inner } else { datagram }
+}
+
+/// Why a stream is over.
+enum Over {
+    Kicked(Kick),
+    /// The server leaves.
+    Leaving,
+    /// The sender was silent while this one was not.
+    Other(SocketAddr),
+    /// Not what it should be.
+    Broken(String),
+    Refused(Refusal),
+}
+
+impl Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kicked(why) => why.fmt(f),
+            Self::Leaving => Kick::Shutdown.fmt(f),
+            Self::Other(other) => write!(f, "the sender fell silent, {other} follows"),
+            Self::Broken(what) => f.write_str(what),
+            Self::Refused(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+/// Publishes what `sender` sends until it is silent. Refused: it may not.
+async fn take(
+    cx: &Rc<Context>,
+    caster: &Rc<Running>,
+    socket: &Udp,
+    sender: SocketAddr,
+    id: u32,
+) -> Result<(), Refusal> {
+    if cx.sessions.len() >= cx.max_clients() {
+        return Err(Refusal::new(1021, "exceed the max connections"));
+    }
+    let _place = cx.part::<Inputs>().place()?;
+    let ip = sender.ip().to_canonical();
+    let target = Target::find(&cx.config(), &caster.block.output, Named::default(), ip)?;
+    let session = cx.sessions.enter(id, ip);
+    log::info!("MPEG-TS from {sender} at {}", caster.block.listen);
+    let opened = unless_kicked(&session, Feed::open(cx, &session, &caster.input, target)).await;
+    let mut feed = opened.map_err(|why| Refusal::new(1023, why.to_string()))??;
+    let mut demux = Demux::new();
+    let (mut others, mut heard) = (0_u64, clock::now());
+    let mut damage = 0;
+    let over = poll_fn(|task| {
+        session.set_waker(task.waker());
+        if let Some(why) = session.kicked() {
+            return Poll::Ready(Over::Kicked(why));
+        }
+        if session.take_leave() {
+            return Poll::Ready(Over::Leaving);
+        }
+        let received = socket.poll_receive(task, |datagram, from| {
+            let now = clock::now();
+            if from != sender {
+                if now.saturating_sub(heard) > SILENT_MS && is_ts(datagram) {
+                    return ControlFlow::Break(Over::Other(from));
+                }
+                if others == 0 {
+                    log::warn!("ignore datagrams of {from} while {sender} sends");
+                }
+                others = others.saturating_add(1);
+                return ControlFlow::Continue(());
+            }
+            heard = now;
+            session.count(datagram.len(), 0);
+            match feed.make(|memory, out| demux.receive(packets(datagram), memory, out)) {
+                Ok(Ok(())) => ControlFlow::Continue(()),
+                Ok(Err(stop)) => ControlFlow::Break(Over::Broken(stop.to_string())),
+                Err(refusal) => ControlFlow::Break(Over::Refused(refusal)),
+            }
+        });
+        while let Some(note) = demux.note() {
+            say(&note);
+        }
+        let now_damaged = damaged(demux.counters());
+        caster.input.add_damage(now_damaged.saturating_sub(damage));
+        damage = now_damaged;
+        feed.poll(task, &Line { counters: demux.counters(), others });
+        match received {
+            Poll::Ready(Ok(over)) => Poll::Ready(over),
+            Poll::Ready(Err(e)) => Poll::Ready(Over::Broken(e.to_string())),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    // A picture that nobody has room for is the last one anyway.
+    let _ = feed.make(|memory, out| demux.finish(memory, out));
+    let line = Line { counters: demux.counters(), others };
+    match &over {
+        Over::Broken(_) | Over::Refused(_) => log::warn!("MPEG-TS ends, {over}{line}. ret=4011"),
+        _ => log::info!("MPEG-TS ends, {over}{line}"),
+    }
+    if !matches!(over, Over::Leaving | Over::Kicked(Kick::Shutdown)) {
+        caster.input.fail(&over);
+    }
+    drop(feed);
+    tell_closed(cx, &session);
+    match over {
+        // An operator, or who took the stream over, would not like to see it back at once.
+        Over::Kicked(Kick::Operator | Kick::Takeover) => {
+            Err(Refusal::new(1023, "it was ended from outside"))
+        }
+        Over::Refused(refusal) => Err(refusal),
+        _ => Ok(()),
+    }
+}
+
+fn say(note: &Note) {
+    match note {
+        Note::Program { .. } => log::info!("MPEG-TS: {note}"),
+        _ => log::warn!("MPEG-TS: {note}"),
+    }
+}
+
+fn damaged(counters: &Counters) -> u64 {
+    let Counters { resyncs, continuity, crc, damaged, oversized, .. } = *counters;
+    [resyncs, continuity, crc, damaged, oversized].into_iter().map(u64::from).sum()
+}
+
+/// What is odd about a stream, for its line in the log.
+struct Line<'a> {
+    counters: &'a Counters,
+    others: u64,
+}
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ", {}", self.counters)?;
+        if self.others > 0 {
+            write!(f, ", others={}", self.others)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transport_stream_is_known_bare_and_in_rtp() {
+        let mut two = [0xff; 2 * PACKET];
+        (two[0], two[PACKET]) = (0x47, 0x47);
+        let rtp = [&[0x80, 33, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], &two].concat();
+        assert!(is_ts(&two) && is_ts(&two[..PACKET]) && is_ts(&rtp));
+        assert_eq!((packets(&two).len(), packets(&rtp).len()), (two.len(), two.len()));
+        two[PACKET] = 0;
+        for other in [&two[..], &two[1..], &two[..PACKET - 1], b"hello", b""] {
+            assert!(!is_ts(other));
+        }
+    }
+}

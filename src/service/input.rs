@@ -1,0 +1,481 @@
+//! Streams that come in by other protocols than RTMP: where they are published, what every such
+//! stream does on its way into the hub, and how the inputs of the server are doing.
+
+use crate::config::{Config, Role, Vhost};
+use crate::context::Context;
+use crate::hub::pithy::Stage;
+use crate::hub::session::{Kick, Session};
+use crate::hub::{Caller, Client, ClientKind, StreamKey};
+use crate::io::clock;
+use crate::io::stage::Progress;
+use crate::limits::{INPUTS, INPUTS_LISTED, NAME_MAX, URL_MAX};
+use crate::media::Packet;
+use crate::media::arena::{Arena, Memory};
+use crate::media::timeline::{Start, Timeline};
+use crate::proto::rtmp::url;
+use crate::service::admission::{Event, Refusal, Step, ask, tell};
+use crate::service::ingress::Ingress;
+use core::net::IpAddr;
+use std::cell::{Cell, RefCell};
+use std::fmt::{self, Display};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::task::{self, Poll};
+
+/// Where a stream is published.
+#[derive(Debug)]
+pub struct Target {
+    /// The stream.
+    pub key: StreamKey,
+    /// The vhost block that serves it.
+    pub vhost: Rc<Vhost>,
+    /// The parameters, with their `?`.
+    pub param: String,
+    caller: Rc<Caller>,
+}
+
+/// What a sender said of its stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Named<'a> {
+    /// What `[app]` stands for; empty for none.
+    pub app: &'a str,
+    /// What `[stream]` stands for; empty for none.
+    pub stream: &'a str,
+    /// Parameters without `?`, for those that decide whether it may.
+    pub query: &'a str,
+}
+
+impl Target {
+    /// Where `output` says, a url of RTMP whose host is the vhost, unless its parameters name one.
+    /// Names of the sender cannot choose the vhost. Refused as a publisher of RTMP at `ip` would
+    /// be.
+    pub fn find(
+        config: &Config,
+        output: &str,
+        named: Named<'_>,
+        ip: IpAddr,
+    ) -> Result<Self, Refusal> {
+        let (tc_url, last) = output.trim().rsplit_once('/').unwrap_or((output, ""));
+        let mut address = url::discovery(tc_url, last)?;
+        let fill = |template: &str| {
+            if template.contains("[app]") && named.app.is_empty() {
+                return Err(refused("the address has no app"));
+            }
+            if template.contains("[stream]") && named.stream.is_empty() {
+                return Err(refused("the address has no stream"));
+            }
+            Ok(template.replace("[app]", named.app).replace("[stream]", named.stream))
+        };
+        for part in [&mut address.app, &mut address.stream] {
+            *part = fill(part)?.trim_matches('/').to_owned();
+            let bad = part.chars().any(char::is_control) || part.split('/').any(|p| p == "..");
+            if bad || part.is_empty() || part.len() > NAME_MAX {
+                return Err(refused("no valid app and stream in the address"));
+            }
+        }
+        let mut param = address.param;
+        if !named.query.is_empty() {
+            param.push(if param.is_empty() { '?' } else { '&' });
+            param.push_str(named.query);
+        }
+        if param.len() > URL_MAX || param.chars().any(char::is_control) {
+            return Err(refused("no valid parameters in the address"));
+        }
+        let Some(vhost) = config.vhost(&address.vhost) else {
+            return Err(Refusal::new(2014, format!("no vhost is called {}", address.vhost)));
+        };
+        vhost.admit(Role::Publish, ip, "")?;
+        let tc_url = tc_url.replace("[app]", &address.app);
+        let caller = Caller { tc_url, page_url: String::new(), swf_url: String::new() };
+        let key = StreamKey::new(&vhost.name, &address.app, &address.stream);
+        Ok(Self { key, vhost: vhost.clone(), param, caller: Rc::new(caller) })
+    }
+}
+
+fn refused(text: &str) -> Refusal {
+    Refusal::new(2006, text)
+}
+
+/// What is known of all inputs of the process: a part of the context.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    all: RefCell<Vec<Rc<Input>>>,
+    places: Rc<Cell<usize>>,
+}
+
+impl Inputs {
+    /// Every input that the configuration asks for, whether something comes in or not.
+    pub fn all(&self) -> Vec<Rc<Input>> {
+        self.all.borrow().clone()
+    }
+
+    /// Enters an input: `service` takes it in, `name` tells it from others, `output` is where it
+    /// is published. Beyond [`INPUTS_LISTED`] it works, but is not listed.
+    pub fn enter(&self, service: &'static str, name: String, output: String) -> Rc<Input> {
+        let input = Rc::new(Input { service, name, output, ..Input::default() });
+        let mut all = self.all.borrow_mut();
+        if all.len() < INPUTS_LISTED {
+            all.push(input.clone());
+        }
+        input
+    }
+
+    /// The input is no more: what it publishes ends.
+    pub fn leave(&self, input: &Rc<Input>) {
+        self.all.borrow_mut().retain(|other| !Rc::ptr_eq(other, input));
+        input.over.set(true);
+        for session in input.sessions.borrow().iter().filter_map(Weak::upgrade) {
+            session.kick(Kick::Input);
+        }
+    }
+
+    /// A place for a stream with memory of its own, of which there are [`INPUTS`].
+    pub fn place(&self) -> Result<Place, Refusal> {
+        let taken = self.places.get();
+        if taken >= INPUTS {
+            let text = format!("{INPUTS} streams come in by RTSP and MPEG-TS already");
+            return Err(Refusal::new(1021, text));
+        }
+        self.places.set(taken + 1);
+        Ok(Place(self.places.clone()))
+    }
+}
+
+/// A place for a stream, until it is dropped.
+#[derive(Debug)]
+pub struct Place(Rc<Cell<usize>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// One input of the configuration, and how it is doing.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// The service that takes it in, by the name of its feature.
+    pub service: &'static str,
+    /// What tells it from others: where it listens, or what it pulls.
+    pub name: String,
+    /// Where it is published, as the configuration says it.
+    pub output: String,
+    sessions: RefCell<Vec<Weak<Session>>>,
+    bytes: Cell<u64>,
+    packets: Cell<u64>,
+    damage: Cell<u64>,
+    starts: Cell<u32>,
+    since: Cell<Option<u64>>,
+    last_error: RefCell<Option<Failure>>,
+    over: Cell<bool>,
+}
+
+/// Something that went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+    /// What.
+    pub text: String,
+}
+
+impl Input {
+    /// Streams that it publishes now.
+    pub fn streams(&self) -> usize {
+        self.sessions.borrow().iter().filter(|session| session.strong_count() > 0).count()
+    }
+
+    /// Bytes that came in so far, all its streams together.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Packets that were published so far.
+    pub fn packets(&self) -> u64 {
+        self.packets.get()
+    }
+
+    /// Losses and damages of the transport so far.
+    pub fn damage(&self) -> u64 {
+        self.damage.get()
+    }
+
+    /// Streams that began so far.
+    pub fn starts(&self) -> u32 {
+        self.starts.get()
+    }
+
+    /// How often it began anew.
+    pub fn restarts(&self) -> u32 {
+        self.starts.get().saturating_sub(1)
+    }
+
+    /// When the newest of its streams began, by the process's clock in milliseconds; `None` when
+    /// nothing comes in.
+    pub fn since(&self) -> Option<u64> {
+        self.since.get().filter(|_| self.streams() > 0)
+    }
+
+    /// What went wrong last.
+    pub fn last_error(&self) -> Option<Failure> {
+        self.last_error.borrow().clone()
+    }
+
+    /// Something went wrong.
+    pub fn fail(&self, what: &dyn Display) {
+        let failure = Failure { at: clock::unix(), text: what.to_string() };
+        *self.last_error.borrow_mut() = Some(failure);
+    }
+
+    /// Adds to [`damage`](Self::damage).
+    pub fn add_damage(&self, count: u64) {
+        self.damage.set(self.damage.get().saturating_add(count));
+    }
+
+    fn begin(&self, session: &Rc<Session>) {
+        let mut sessions = self.sessions.borrow_mut();
+        sessions.retain(|session| session.strong_count() > 0);
+        sessions.push(Rc::downgrade(session));
+        self.starts.set(self.starts.get().saturating_add(1));
+        self.since.set(Some(clock::now()));
+    }
+
+    fn end(&self, session: &Rc<Session>) {
+        self.sessions.borrow_mut().retain(|other| !Weak::ptr_eq(other, &Rc::downgrade(session)));
+    }
+}
+
+/// A stream on its way in: asked for, announced, its times put right.
+#[derive(Debug)]
+pub struct Feed {
+    cx: Rc<Context>,
+    session: Rc<Session>,
+    input: Rc<Input>,
+    client: Rc<Client>,
+    ingress: Option<Ingress>,
+    arena: Arena,
+    timeline: Timeline,
+    progress: Progress,
+    /// Packets when the deadline was last moved.
+    heard: u64,
+    /// Bytes of the session that the input has counted.
+    counted: u64,
+}
+
+impl Feed {
+    /// Asks whether the client of `session` may publish `target`, and takes the stream.
+    pub async fn open(
+        cx: &Rc<Context>,
+        session: &Rc<Session>,
+        input: &Rc<Input>,
+        target: Target,
+    ) -> Result<Self, Refusal> {
+        let opened = Self::ask(cx, session, input, target).await;
+        if let Err(refusal) = &opened {
+            input.fail(refusal);
+        }
+        opened
+    }
+
+    async fn ask(
+        cx: &Rc<Context>,
+        session: &Rc<Session>,
+        input: &Rc<Input>,
+        target: Target,
+    ) -> Result<Self, Refusal> {
+        let Target { key, vhost, param, caller } = target;
+        let client = Rc::new(Client {
+            id: session.id(),
+            ip: session.peer(),
+            kind: ClientKind::Input(input.service),
+            vhost: vhost.clone(),
+            key: key.clone(),
+            param,
+            caller,
+            since: clock::now(),
+        });
+        log::info!(
+            "client identified, type={}, stream_name={}, param={}",
+            client.kind,
+            key.stream(),
+            client.param
+        );
+        // The services have deadlines of their own.
+        session.relax();
+        ask(cx, &client, Step::Publish).await?;
+        session.set_client(client.clone());
+        let ingress = if input.over.get() {
+            Err(Refusal::new(1023, Kick::Input.to_string()))
+        } else {
+            Ingress::open(cx, &key, &vhost, session.id())
+        };
+        let ingress = match ingress {
+            Ok(ingress) => ingress,
+            Err(refusal) => {
+                tell(cx, &Event::Unpublished(&client));
+                return Err(refusal);
+            }
+        };
+        log::info!("start publish {key} from {}, ip={}", input.name, session.peer());
+        input.begin(session);
+        session.expect(clock::after(vhost.publish.firstpkt_timeout.0), "no media came");
+        let start = if vhost.play.atc { Start::Keep } else { Start::Zero };
+        Ok(Self {
+            cx: cx.clone(),
+            session: session.clone(),
+            input: input.clone(),
+            client,
+            ingress: Some(ingress),
+            arena: Ingress::arena(cx),
+            timeline: Timeline::new(start),
+            progress: cx.stages.enter(Stage::Caster),
+            heard: 0,
+            counted: session.traffic().0,
+        })
+    }
+
+    /// Runs `make`, which is given memory and where packets go. The stream has to end when it is
+    /// refused.
+    pub fn make<T>(
+        &mut self,
+        make: impl FnOnce(&mut dyn Memory, &mut dyn FnMut(Packet)) -> T,
+    ) -> Result<T, Refusal> {
+        let Self { ingress, arena, timeline, .. } = self;
+        let mut result = Ok(());
+        let made = make(arena, &mut |packet| {
+            if let (Some(ingress), Ok(())) = (ingress.as_mut(), &result) {
+                result = ingress.take(timeline.correct(packet));
+            }
+        });
+        result.map(|()| made)
+    }
+
+    /// Packets so far.
+    pub fn packets(&self) -> u64 {
+        self.ingress.as_ref().map_or(0, Ingress::packets)
+    }
+
+    /// To be called at the end of each poll of the task that publishes: shows players what came,
+    /// moves the deadline, counts, and now and then writes the line about it, with `more`.
+    pub fn poll(&mut self, task: &mut task::Context<'_>, more: &dyn Display) {
+        if let Some(ingress) = &mut self.ingress {
+            ingress.flush_when_due(task);
+        }
+        let (packets, (received, _)) = (self.packets(), self.session.traffic());
+        if packets > self.heard {
+            let until = clock::after(self.client.vhost.publish.normal_timeout.0);
+            self.session.expect(until, "the sender fell silent");
+        }
+        let input = &self.input;
+        input.packets.set(input.packets.get() + packets.saturating_sub(self.heard));
+        input.bytes.set(input.bytes.get() + received.saturating_sub(self.counted));
+        (self.heard, self.counted) = (packets, received);
+        if let Some(line) = self.progress.tick(self.session.traffic()) {
+            let (jumps, corrected) = (self.timeline.jumps(), self.timeline.corrected());
+            log::info!("{line}, jumps={jumps}, corrected={corrected}{more}, {}", line.minute());
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let Some(ingress) = self.ingress.take() else { return };
+        let (packets, dropped) = (ingress.packets(), ingress.publisher.dropped());
+        log::info!("stop publish, msgs={packets}, dropped={dropped}");
+        // The stream ends before it is told.
+        drop(ingress);
+        self.input.end(&self.session);
+        tell(&self.cx, &Event::Unpublished(&self.client));
+    }
+}
+
+/// Waits for `future`, unless somebody ends the session meanwhile.
+pub async fn unless_kicked<T>(
+    session: &Session,
+    future: impl Future<Output = T>,
+) -> Result<T, Kick> {
+    let mut future = pin!(future);
+    poll_fn(|task| {
+        session.set_waker(task.waker());
+        match session.kicked() {
+            Some(why) => Poll::Ready(Err(why)),
+            None => future.as_mut().poll(task).map(Ok),
+        }
+    })
+    .await
+}
+
+impl Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    const IP: IpAddr = IpAddr::V4(core::net::Ipv4Addr::LOCALHOST);
+
+    fn find(output: &str, app: &str, stream: &str, query: &str) -> Result<String, u16> {
+        let text = b"listen 1; vhost __defaultVhost__ {} vhost v { \
+            security { enabled on; allow publish 10.0.0.0/8; } } vhost w {} vhost off { enabled off; }";
+        let config = config::load(text).unwrap().config;
+        let target = Target::find(&config, output, Named { app, stream, query }, IP);
+        target.map(|t| format!("{} {}{}", t.vhost.name, t.key, t.param)).map_err(|e| e.code)
+    }
+
+    #[test]
+    fn the_output_says_vhost_app_and_stream() {
+        const FILL: &str = "rtmp://127.0.0.1/[app]/[stream]";
+        const D: &str = "__defaultVhost__";
+        for (output, app, stream, query, want) in [
+            ("rtmp://127.0.0.1/live/a", "x", "y", "", Ok(format!("{D} /live/a"))),
+            ("rtmp://127.0.0.1:1935/live/a", "", "", "", Ok(format!("{D} /live/a"))),
+            (FILL, "live", "cam 1", "", Ok(format!("{D} /live/cam 1"))),
+            (FILL, "a/b", "s", "token=1", Ok(format!("{D} /a/b/s?token=1"))),
+            ("rtmp://w/x_[app]/[stream]_y", "a", "s", "", Ok("w w/x_a/s_y".into())),
+            ("rtmp://127.0.0.1/live?vhost=w/a", "", "", "b=2", Ok("w w/live/a?vhost=w&b=2".into())),
+            ("rtmp://127.0.0.1/live/a?vhost=w", "", "", "", Ok("w w/live/a?vhost=w".into())),
+            (FILL, "live", "s", "vhost=w", Ok(format!("{D} /live/s?vhost=w"))),
+            (FILL, "live?vhost=w", "s", "", Ok(format!("{D} /live?vhost=w/s"))),
+            (FILL, "", "s", "", Err(2006)),
+            (FILL, "live", "", "", Err(2006)),
+            (FILL, "..", "s", "", Err(2006)),
+            (FILL, "live", "a\nb", "", Err(2006)),
+            (FILL, "live", "s", "a\tb", Err(2006)),
+            ("rtmp://v/live/a", "", "", "", Err(1052)),
+            ("rtmp://off/live/a", "", "", "", Err(2014)),
+            ("nonsense", "", "", "", Err(2006)),
+            ("rtmp://127.0.0.1/live/", "", "", "", Err(2050)),
+        ] {
+            assert_eq!(find(output, app, stream, query), want, "{output} {app} {stream} {query}");
+        }
+        assert_eq!(find(FILL, &"x".repeat(NAME_MAX + 1), "s", ""), Err(2006));
+        assert_eq!(find(FILL, "a", "s", &"x".repeat(URL_MAX)), Err(2006));
+    }
+
+    #[test]
+    fn there_are_as_many_places_as_the_limit_says() {
+        let inputs = Inputs::default();
+        let mut places: Vec<_> = (0..INPUTS).map(|_| inputs.place().unwrap()).collect();
+        assert!(inputs.place().is_err());
+        places.pop();
+        assert!(inputs.place().is_ok());
+    }
+
+    #[test]
+    fn an_input_that_leaves_is_not_listed_any_more() {
+        let inputs = Inputs::default();
+        let one = inputs.enter("caster-flv", "flv 8936".into(), "rtmp://a/b/c".into());
+        let two = inputs.enter("caster-flv", "flv 8937".into(), "rtmp://a/b/c".into());
+        one.fail(&"broken");
+        assert_eq!(inputs.all().len(), 2);
+        inputs.leave(&one);
+        assert_eq!(inputs.all().iter().map(|i| i.name.as_str()).collect::<Vec<_>>(), ["flv 8937"]);
+        assert_eq!(one.last_error().map(|e| e.text), Some("broken".into()));
+        assert_eq!((two.streams(), two.restarts(), two.since()), (0, 0, None));
+    }
+}
