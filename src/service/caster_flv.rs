@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 /// Listens where casters of FLV are.
-pub const SERVICE: Service = Service {
+pub(super) const SERVICE: Service = Service {
     port: Some(Port {
         name: "FLV caster",
         endpoints: |config| caster::endpoints(config, Caster::Flv),

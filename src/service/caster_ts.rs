@@ -6,8 +6,8 @@ use super::caster::{self, Running};
 use super::input::{Feed, Inputs, Named, Target, unless_kicked};
 use crate::config::Caster;
 use crate::context::Context;
-use crate::format::ts::PACKET;
-use crate::format::ts::demux::{Counters, Demux, Note};
+use crate::format::ts::{Counters, Demux, Note, PACKET};
+
 use crate::hub::session::Kick;
 use crate::io::log::{next_id, traced};
 use crate::io::udp::Udp;
@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 /// Listens where casters of MPEG-TS are.
-pub const SERVICE: Service =
+pub(super) const SERVICE: Service =
     Service { start: follow, reload: |cx, _| follow(cx), ..Service::new("caster-mpegts") };
 
 /// A sender that was silent for so long, in milliseconds, makes room for another one.

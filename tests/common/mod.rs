@@ -343,6 +343,10 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Asks it to end, and waits. Twice: ffmpeg interrupts a read at the second signal only.
     pub fn stop(&mut self) {
         for wait in [100, 5000].map(Duration::from_millis) {

@@ -26,7 +26,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 /// Listens where casters of RTSP are.
-pub const SERVICE: Service = Service {
+pub(super) const SERVICE: Service = Service {
     port: Some(Port {
         name: "RTSP caster",
         endpoints: |config| caster::endpoints(config, Caster::Rtsp),
