@@ -15,21 +15,36 @@ mod caster_ts;
 pub mod demo;
 #[cfg(feature = "dvr")]
 pub mod dvr;
+#[cfg(feature = "exec")]
+mod exec;
 #[cfg(feature = "hds")]
 pub mod hds;
 #[cfg(feature = "hls")]
 pub mod hls;
 #[cfg(feature = "_http")]
 pub mod http;
+#[cfg(feature = "ingest")]
+pub mod ingest;
 pub mod ingress;
-#[cfg(any(feature = "caster-flv", feature = "caster-mpegts", feature = "caster-rtsp"))]
+#[cfg(any(
+    feature = "caster-flv",
+    feature = "caster-mpegts",
+    feature = "caster-rtsp",
+    feature = "ingest"
+))]
 pub mod input;
-#[cfg(any(feature = "dvr", feature = "hds", feature = "hls"))]
+#[cfg(any(feature = "dvr", feature = "hds", feature = "hls", feature = "_process"))]
 pub mod path;
+#[cfg(feature = "_process")]
+pub mod program;
 #[cfg(feature = "remux")]
 pub mod remux;
+#[cfg(feature = "_rtsp")]
+mod rtp;
 #[cfg(feature = "static-files")]
 pub mod static_files;
+#[cfg(feature = "transcode")]
+mod transcode;
 #[cfg(feature = "watchdog")]
 mod watchdog;
 #[cfg(feature = "web")]
@@ -140,6 +155,14 @@ pub static SERVICES: &[Service] = &[
     caster_rtsp::SERVICE,
     #[cfg(feature = "caster-flv")]
     caster_flv::SERVICE,
+    #[cfg(feature = "ingest")]
+    ingest::SERVICE,
+    #[cfg(feature = "transcode")]
+    transcode::SERVICE,
+    #[cfg(feature = "exec")]
+    exec::SERVICE,
+    #[cfg(feature = "_process")]
+    program::SERVICE,
     #[cfg(feature = "watchdog")]
     watchdog::SERVICE,
 ];

@@ -27,7 +27,7 @@ const REPORT_MS: u64 = 5000;
 
 /// The media of a push.
 #[derive(Debug)]
-pub(super) struct Media {
+pub(in crate::service) struct Media {
     /// As they were announced.
     lanes: Vec<Lane>,
     sync: Sync,
@@ -71,7 +71,7 @@ enum Maker {
 
 impl Media {
     /// For what is announced: the first video and the first audio track.
-    pub(super) fn new(session: &sdp::Session) -> Self {
+    pub(in crate::service) fn new(session: &sdp::Session) -> Self {
         let (mut video, mut audio) = (false, false);
         let lanes = session.tracks.iter().enumerate().map(|(at, announced)| {
             let had = match announced.format.payload {
@@ -94,7 +94,11 @@ impl Media {
 
     /// Packets of `track` are to come in the connection, or by the ports that are given; with whom
     /// they come from, and his ports.
-    pub(super) fn set_up(&mut self, track: usize, way: Option<(Pair, IpAddr, Option<(u16, u16)>)>) {
+    pub(in crate::service) fn set_up(
+        &mut self,
+        track: usize,
+        way: Option<(Pair, IpAddr, Option<(u16, u16)>)>,
+    ) {
         let Some(lane) = self.lanes.get_mut(track) else { return };
         lane.in_connection = way.is_none();
         if let Some(taken) = &mut lane.taken {
@@ -107,19 +111,19 @@ impl Media {
     }
 
     /// Gives the ports of a track back.
-    pub(super) fn close(&mut self, track: usize) {
+    pub(in crate::service) fn close(&mut self, track: usize) {
         if let Some(lane) = self.lanes.get_mut(track) {
             lane.way = None;
         }
     }
 
     /// How often [`expire`](Self::expire) and [`report`](Self::report) are to be called.
-    pub(super) fn pace(&self) -> u64 {
+    pub(in crate::service) fn pace(&self) -> u64 {
         if self.lanes.iter().any(|lane| lane.way.is_some()) { LATE_MS } else { REPORT_MS }
     }
 
     /// Takes a packet of a track.
-    pub(super) fn take(
+    pub(in crate::service) fn take(
         &mut self,
         track: usize,
         rtcp: bool,
@@ -134,7 +138,7 @@ impl Media {
     }
 
     /// Takes what came over UDP.
-    pub(super) fn poll(
+    pub(in crate::service) fn poll(
         &mut self,
         task: &Task<'_>,
         session: &Session,
@@ -171,7 +175,7 @@ impl Media {
     }
 
     /// Gives late packets up.
-    pub(super) fn expire(&mut self, feed: &mut Feed) -> Result<(), Refusal> {
+    pub(in crate::service) fn expire(&mut self, feed: &mut Feed) -> Result<(), Refusal> {
         let Self { lanes, sync, .. } = self;
         for (at, lane) in lanes.iter_mut().enumerate().filter(|(_, lane)| lane.way.is_some()) {
             if let Some(Taken { track, maker, .. }) = &mut lane.taken {
@@ -187,7 +191,7 @@ impl Media {
     }
 
     /// Hands out the picture in progress.
-    pub(super) fn finish(&mut self, feed: &mut Feed) -> Result<(), Refusal> {
+    pub(in crate::service) fn finish(&mut self, feed: &mut Feed) -> Result<(), Refusal> {
         let Self { lanes, sync, .. } = self;
         for (at, lane) in lanes.iter_mut().enumerate() {
             if let Some(Taken { track, maker, .. }) = &mut lane.taken {
@@ -203,7 +207,7 @@ impl Media {
     }
 
     /// Sends receiver reports, when it is time: by `send` for tracks in the connection.
-    pub(super) fn report(&mut self, mut send: impl FnMut(usize, &[u8]) -> bool) {
+    pub(in crate::service) fn report(&mut self, mut send: impl FnMut(usize, &[u8]) -> bool) {
         if clock::now() < self.reported + REPORT_MS {
             return;
         }
@@ -224,7 +228,7 @@ impl Media {
     }
 
     /// Packets that were lost or of no use, and pictures that were left out.
-    pub(super) fn damage(&self) -> u64 {
+    pub(in crate::service) fn damage(&self) -> u64 {
         let taken = self.lanes.iter().filter_map(|lane| lane.taken.as_ref());
         let stats = taken.map(|taken| taken.track.stats());
         stats
