@@ -204,4 +204,10 @@ pub const FEATURES: &[&str] = &[
     "caster-rtsp",
     #[cfg(feature = "caster-flv")]
     "caster-flv",
+    #[cfg(feature = "ingest")]
+    "ingest",
+    #[cfg(feature = "transcode")]
+    "transcode",
+    #[cfg(feature = "exec")]
+    "exec",
 ];
