@@ -1,8 +1,8 @@
 //! Files, and bodies over HTTP.
 
-use super::live::{Attempt, Live, Over, Parser, failed};
+use super::live::{Attempt, Live, Over, Parser, refuse};
 use super::plan::Format;
-use crate::io::fetch::{Client, Request, Stream};
+use crate::io::fetch::{Client, Error, Request, Stream};
 use crate::io::read;
 use crate::limits::{INGEST_CONNECT, INGEST_READ, INGEST_REDIRECTS};
 use crate::proto::http::Method;
@@ -21,7 +21,12 @@ pub(super) async fn file(attempt: &Attempt<'_>, path: &str, format: Format) -> R
             None => opening.await?,
             Some(live) => live.wait(read::open_named(path)).await?,
         };
-        let file = opened.map_err(|e| failed(&path, &e))?;
+        let file = opened.map_err(|e| Over::Failed(e.to_string()))?;
+        if live.is_none() {
+            let start =
+                attempt.before(INGEST_CONNECT, "the file is read", file.read(0, 188)).await?;
+            refuse(format, &start.map_err(|e| Over::Failed(e.to_string()))?)?;
+        }
         let live = next_round(attempt, &mut live, true).await?;
         live.feed.set_patience(FILE_PATIENCE);
         let before = live.feed.packets();
@@ -30,7 +35,7 @@ pub(super) async fn file(attempt: &Attempt<'_>, path: &str, format: Format) -> R
         loop {
             // Not kept: others wait for its memory.
             let piece = live.wait(file.read(at, INGEST_READ as u64)).await?;
-            let bytes = piece.map_err(|e| failed(&path, &e))?.to_vec();
+            let bytes = piece.map_err(|e| Over::Failed(e.to_string()))?.to_vec();
             if bytes.is_empty() {
                 break;
             }
@@ -40,7 +45,7 @@ pub(super) async fn file(attempt: &Attempt<'_>, path: &str, format: Format) -> R
         }
         live.finish(&mut parser).await?;
         if live.feed.packets() == before {
-            return Err(Over::Failed(format!("{path}: no packet in it")));
+            return Err(Over::Failed("no packet in it".into()));
         }
     }
 }
@@ -62,20 +67,29 @@ pub(super) async fn http(
             }
             Some(live) => live.wait(client.open(&request)).await,
         };
-        let mut body = accepted(url, body?.map_err(|e| failed(url, &e))?)?;
+        let mut body = accepted(body?.map_err(error)?)?;
+        let mut piece = match &mut live {
+            None => attempt.before(INGEST_CONNECT, "nothing comes", body.next()).await?,
+            Some(live) => live.wait(body.next()).await?,
+        }
+        .map_err(error)?;
+        if live.is_none() {
+            refuse(format, piece.as_deref().unwrap_or_default())?;
+        }
         let live = next_round(attempt, &mut live, paced).await?;
         let before = live.feed.packets();
         let mut parser = Parser::new(format);
-        while let Some(piece) = live.wait(body.next()).await?.map_err(|e| failed(url, &e))? {
-            live.session.count(piece.len(), 0);
-            live.parse(&mut parser, &piece).await?;
+        while let Some(bytes) = piece {
+            live.session.count(bytes.len(), 0);
+            live.parse(&mut parser, &bytes).await?;
+            piece = live.wait(body.next()).await?.map_err(error)?;
         }
         live.finish(&mut parser).await?;
         if !paced {
             return Err(Over::Ended);
         }
         if live.feed.packets() == before {
-            return Err(Over::Failed(format!("{url}: no packet in it")));
+            return Err(Over::Failed("no packet in it".into()));
         }
     }
 }
@@ -92,11 +106,15 @@ pub(super) fn request(url: &Url) -> Request {
 }
 
 /// The body, if the server gives it.
-pub(super) fn accepted(url: &Url, body: Stream) -> Result<Stream, Over> {
+pub(super) fn accepted(body: Stream) -> Result<Stream, Over> {
     match body.head().status {
         200 => Ok(body),
-        status => Err(Over::Failed(format!("{url}: the server answers {status}"))),
+        status => Err(Over::Failed(format!("the server answers {status}"))),
     }
+}
+
+fn error(error: Error) -> Over {
+    Over::Failed(error.to_string())
 }
 
 /// The stream, begun for the first round.

@@ -1,6 +1,6 @@
 //! HLS of another server: a playlist that is fetched again and again, or once and then over again.
 
-use super::body::request;
+use super::body::{accepted, request};
 use super::live::{Attempt, Live, Over, Parser, failed};
 use super::plan::sniff;
 use crate::format::playlist::{self, Follow, Playlist, Reader, Segment};
@@ -105,7 +105,7 @@ async fn fetch(client: &Client, url: &Url, from: u64) -> Result<(Url, playlist::
 
 async fn read(client: &Client, url: &Url, from: u64) -> Result<Playlist, Over> {
     let opened = client.open(&request(url)).await.map_err(|e| failed(url, &e))?;
-    let mut body = super::body::accepted(url, opened)?;
+    let mut body = accepted(opened).map_err(|over| failed(url, &over))?;
     let mut reader = Reader::new(from);
     while let Some(piece) = body.next().await.map_err(|e| failed(url, &e))? {
         reader.push(&piece).map_err(|e| failed(url, &e))?;

@@ -173,7 +173,7 @@ impl Live<'_> {
     async fn publish(&mut self) -> Result<(), Over> {
         let mut queue = std::mem::take(&mut self.queue);
         for packet in queue.drain(..) {
-            if self.is_known(&packet) {
+            if ends_sequence(&packet) || self.is_known(&packet) {
                 continue;
             }
             let packet = self.feed.correct(packet);
@@ -205,6 +205,29 @@ impl Live<'_> {
         }
         known
     }
+}
+
+/// A file says at its end that the sequence is over, which it is not: it begins again.
+fn ends_sequence(packet: &Packet) -> bool {
+    packet.kind == Kind::Video
+        && match *packet.payload {
+            [first, 2, ..] if first & 0x80 == 0 => matches!(first & 15, 7 | 12),
+            [first, ..] => first & 0x8f == 0x82,
+            [] => false,
+        }
+}
+
+/// What the first bytes of a source say that makes it none.
+pub(super) fn refuse(format: Format, start: &[u8]) -> Result<(), Over> {
+    let what = match format {
+        _ if start.is_empty() => "no packet in it",
+        Format::Flv if !start.starts_with(start.get(..3).map_or(&b"F"[..], |_| b"FLV")) => {
+            "not an FLV file"
+        }
+        Format::Ts if !start.contains(&0x47) => "not a transport stream",
+        _ => return Ok(()),
+    };
+    Err(Over::Failed(what.into()))
 }
 
 /// When packets are due that have no clock but their times.
@@ -325,5 +348,25 @@ mod tests {
         assert_eq!(pacer.due(5160, 10_001), 10_001);
         let mut pacer = Pacer { last: Some((7, time::MASK)), hurry: false };
         assert_eq!(pacer.due(19, 7), 27, "times wrap");
+    }
+
+    #[test]
+    fn the_first_bytes_say_what_is_no_source() {
+        let fails = |format, bytes: &[u8]| refuse(format, bytes).is_err();
+        assert!(
+            fails(Format::Flv, b"") && fails(Format::Flv, b"GET /") && fails(Format::Ts, b"FLV")
+        );
+        assert!(!fails(Format::Flv, b"FLV\x01") && !fails(Format::Flv, b"F"));
+        assert!(!fails(Format::Ts, b"xG") && !fails(Format::Sound, b"x"));
+    }
+
+    #[test]
+    fn the_end_of_a_sequence_is_left_out() {
+        let packet = |bytes: &'static [u8]| Packet::new(Kind::Video, 0, bytes.into());
+        assert!(ends_sequence(&packet(b"\x17\x02\0\0\0")));
+        assert!(ends_sequence(&packet(b"\x92hvc1")));
+        for other in [&b"\x17\x01\0\0\0a"[..], b"\x17\0\0\0\0", b"\x90hvc1", b"", b"\x17"] {
+            assert!(!ends_sequence(&packet(other)));
+        }
     }
 }
