@@ -400,7 +400,7 @@ fn sources_that_are_no_good_are_said_once_and_harm_nobody() {
         ("loop", url("loop.flv"), "/loop.flv, which is not followed"),
         ("closed", url("closed.flv"), "the server answers 403"),
         ("none", url("none.ts"), "the server answers 404"),
-        ("noise", url("noise.ts"), "no transport stream"),
+        ("noise", url("noise.ts"), "not a transport stream"),
         ("noiseflv", url("noise.flv"), "not an FLV file"),
         ("empty", www.join("empty.flv").display().to_string(), "no packet in it"),
         ("gone", "./gone.flv".into(), "No such file"),

@@ -1,9 +1,9 @@
 //! MPEG-TS in datagrams, to an address of this machine or to a multicast group. One sender at a
 //! time is listened to.
 
-use super::Service;
 use super::caster::{self, Running};
 use super::input::{Feed, Inputs, Named, Target, unless_kicked};
+use super::{Service, Task};
 use crate::config::Caster;
 use crate::context::Context;
 use crate::format::ts::{Counters, Demux, Note, PACKET};
@@ -35,13 +35,14 @@ fn follow(cx: &Rc<Context>) {
         let (stop, stopped) = run::once();
         caster.on_stop(stop);
         let context = cx.clone();
-        let task = async move { run::first(stopped, serve(context, caster)).await };
+        let task = async move { serve(context, caster, Box::pin(stopped)).await };
         cx.spawner.spawn(traced(next_id(), task));
     }
 }
 
-/// Takes one stream after another. A port or an interface that is not there is waited for.
-async fn serve(cx: Rc<Context>, caster: Rc<Running>) {
+/// Takes one stream after another until a reload takes the caster away, which ends the stream, too.
+/// A port or an interface that is not there is waited for.
+async fn serve(cx: Rc<Context>, caster: Rc<Running>, mut stopped: Task<()>) {
     let block = &caster.block;
     let mut retry = Retry::default();
     let socket = loop {
@@ -53,36 +54,44 @@ async fn serve(cx: Rc<Context>, caster: Rc<Running>) {
                     log::error!("{e}; tried again until it works. ret=4011");
                 }
                 caster.input.fail(&e);
-                retry.wait().await;
+                if run::unless(stopped.as_mut(), retry.wait()).await.is_none() {
+                    return;
+                }
             }
         }
     };
     log::info!("MPEG-TS caster listens at {}", block.listen);
     let mut retry = Retry::default();
     loop {
-        let sender = match poll_fn(|task| socket.poll_wanted(task, |d, _| is_ts(d))).await {
-            Ok(sender) => sender,
-            Err(e) => {
+        let sender = poll_fn(|task| socket.poll_wanted(task, |datagram, _| is_ts(datagram)));
+        let sender = match run::unless(stopped.as_mut(), sender).await {
+            Some(Ok(sender)) => sender,
+            Some(Err(e)) => {
                 caster.input.fail(&e);
                 retry.wait().await;
                 continue;
             }
+            None => break,
         };
         let id = next_id();
         let (context, caster) = (cx.clone(), caster.clone());
         let taken = traced(id, async { take(&context, &caster, &socket, sender, id).await }).await;
         match taken {
-            Ok(()) => retry = Retry::default(),
+            Ok(Next::Again) => retry = Retry::default(),
+            Ok(Next::Leave) => break,
             Err(refusal) => {
                 if retry.is_first() {
                     log::warn!("sender {sender} refused, {refusal}");
                 }
                 caster.input.fail(&refusal);
-                retry.wait().await;
+                if run::unless(stopped.as_mut(), retry.wait()).await.is_none() {
+                    break;
+                }
                 socket.discard();
             }
         }
     }
+    log::info!("MPEG-TS caster listens no more at {}", block.listen);
 }
 
 /// Pauses that grow.
@@ -118,6 +127,14 @@ fn packets(datagram: &[u8]) -> &[u8] {
     if in_rtp { inner } else { datagram }
 }
 
+/// What follows a stream.
+enum Next {
+    /// Another one.
+    Again,
+    /// Nothing: the server leaves, and another process may want the port.
+    Leave,
+}
+
 /// Why a stream is over.
 enum Over {
     Kicked(Kick),
@@ -149,7 +166,7 @@ async fn take(
     socket: &Udp,
     sender: SocketAddr,
     id: u32,
-) -> Result<(), Refusal> {
+) -> Result<Next, Refusal> {
     if cx.sessions.len() >= cx.max_clients() {
         return Err(Refusal::new(1021, "exceed the max connections"));
     }
@@ -157,9 +174,16 @@ async fn take(
     let ip = sender.ip().to_canonical();
     let target = Target::find(&cx.config(), &caster.block.output, Named::default(), ip)?;
     let session = cx.sessions.enter(id, ip);
+    if session.is_leaving() {
+        return Ok(Next::Leave);
+    }
     log::info!("MPEG-TS from {sender} at {}", caster.block.listen);
     let opened = unless_kicked(&session, Feed::open(cx, &session, &caster.input, target)).await;
-    let mut feed = opened.map_err(|why| Refusal::new(1023, why.to_string()))??;
+    let mut feed = match opened {
+        Ok(feed) => feed?.in_order(),
+        Err(Kick::Shutdown) => return Ok(Next::Leave),
+        Err(why) => return Err(Refusal::new(1023, why.to_string())),
+    };
     let mut demux = Demux::new();
     let (mut others, mut heard) = (0_u64, clock::now());
     let mut damage = 0;
@@ -212,18 +236,20 @@ async fn take(
         Over::Broken(_) | Over::Refused(_) => log::warn!("MPEG-TS ends, {over}{line}. ret=4011"),
         _ => log::info!("MPEG-TS ends, {over}{line}"),
     }
-    if !matches!(over, Over::Leaving | Over::Kicked(Kick::Shutdown)) {
+    let leaves = matches!(over, Over::Leaving | Over::Kicked(Kick::Shutdown));
+    if !leaves {
         caster.input.fail(&over);
     }
     drop(feed);
     tell_closed(cx, &session);
     match over {
+        _ if leaves => Ok(Next::Leave),
         // An operator, or who took the stream over, would not like to see it back at once.
         Over::Kicked(Kick::Operator | Kick::Takeover) => {
             Err(Refusal::new(1023, "it was ended from outside"))
         }
         Over::Refused(refusal) => Err(refusal),
-        _ => Ok(()),
+        _ => Ok(Next::Again),
     }
 }
 

@@ -9,9 +9,10 @@ use crate::hub::{Caller, Client, ClientKind, StreamKey};
 use crate::io::clock;
 use crate::io::stage::Progress;
 use crate::limits::{INPUTS, INPUTS_LISTED, NAME_MAX, URL_MAX};
-use crate::media::Packet;
 use crate::media::arena::{Arena, Memory};
+use crate::media::mix::Mix;
 use crate::media::timeline::{Start, Timeline};
+use crate::media::{Kind, Packet};
 use crate::proto::rtmp::url;
 use crate::service::admission::{Event, Refusal, Step, ask, tell};
 use crate::service::ingress::Ingress;
@@ -307,6 +308,7 @@ pub struct Feed {
     ingress: Option<Ingress>,
     arena: Arena,
     timeline: Timeline,
+    order: Option<Order>,
     progress: Progress,
     /// Packets when the deadline was last moved.
     heard: u64,
@@ -382,11 +384,20 @@ impl Feed {
             ingress: Some(ingress),
             arena: Ingress::arena(cx),
             timeline: Timeline::new(start),
+            order: None,
             progress: cx.stages.enter(Stage::Caster),
             heard: 0,
             counted: session.traffic().0,
             patience: None,
         })
+    }
+
+    /// Puts sound and picture into the order of their times from here on. For transports that
+    /// gather sound: in MPEG-TS of ffmpeg it comes up to 0.7 s late, and players would take such a
+    /// step for a jump of the clock. Adds as much delay as one kind is late.
+    pub fn in_order(mut self) -> Self {
+        self.order = Some(Order::default());
+        self
     }
 
     /// Runs `make`, which is given memory and where packets go. The stream has to end when it is
@@ -395,11 +406,20 @@ impl Feed {
         &mut self,
         make: impl FnOnce(&mut dyn Memory, &mut dyn FnMut(Packet)) -> T,
     ) -> Result<T, Refusal> {
-        let Self { ingress, arena, timeline, .. } = self;
+        let Self { ingress: Some(ingress), arena, timeline, order, .. } = self else {
+            return Ok(make(&mut self.arena, &mut |_| {}));
+        };
         let mut result = Ok(());
+        let mut take = |packet| {
+            if result.is_ok() {
+                result = ingress.take(packet);
+            }
+        };
         let made = make(arena, &mut |packet| {
-            if let (Some(ingress), Ok(())) = (ingress.as_mut(), &result) {
-                result = ingress.take(timeline.correct(packet));
+            let packet = timeline.correct(packet);
+            match order {
+                Some(order) => order.take(packet, &mut take),
+                None => take(packet),
             }
         });
         result.map(|()| made)
@@ -410,9 +430,14 @@ impl Feed {
         &mut self.arena
     }
 
-    /// `packet` with its time put right.
-    pub fn correct(&mut self, packet: Packet) -> Packet {
-        self.timeline.correct(packet)
+    /// Puts the time of `packet` right, and gives what is to be [taken](Self::take) next: itself,
+    /// or, [in order](Self::in_order), others that it was waited for.
+    pub fn correct(&mut self, packet: Packet, out: &mut impl FnMut(Packet)) {
+        let packet = self.timeline.correct(packet);
+        match &mut self.order {
+            Some(order) => order.take(packet, out),
+            None => out(packet),
+        }
     }
 
     /// Publishes a packet whose time was put right. The stream has to end when it is refused.
@@ -460,7 +485,11 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        let Some(ingress) = self.ingress.take() else { return };
+        let Some(mut ingress) = self.ingress.take() else { return };
+        while let Some(packet) = self.order.as_mut().and_then(|order| order.mix.pop()) {
+            // It ends anyway.
+            let _ = ingress.take(packet);
+        }
         let (packets, dropped) = (ingress.packets(), ingress.publisher.dropped());
         log::info!("stop publish, msgs={packets}, dropped={dropped}");
         // The stream ends before it is told.
@@ -471,6 +500,35 @@ impl Drop for Feed {
 }
 
 const SILENT: &str = "the sender fell silent";
+
+/// Packets that wait for those of the other kind.
+#[derive(Debug, Default)]
+struct Order {
+    mix: Mix,
+    /// Sequence headers, audio and video, that go right before the next frame of their kind.
+    headers: (Option<Packet>, Option<Packet>),
+}
+
+impl Order {
+    fn take(&mut self, packet: Packet, out: &mut impl FnMut(Packet)) {
+        let header = match packet.kind {
+            Kind::Audio => &mut self.headers.0,
+            Kind::Video => &mut self.headers.1,
+            Kind::Data => return out(packet),
+        };
+        if packet.header {
+            *header = Some(packet);
+            return;
+        }
+        if let Some(header) = header.take() {
+            self.mix.push(Packet { dts: packet.dts, ..header });
+        }
+        self.mix.push(packet);
+        while let Some(packet) = self.mix.due() {
+            out(packet);
+        }
+    }
+}
 
 /// Waits for `future`, unless somebody ends the session meanwhile.
 pub async fn unless_kicked<T>(
@@ -537,6 +595,34 @@ mod tests {
         }
         assert_eq!(find(FILL, &"x".repeat(NAME_MAX + 1), "s", ""), Err(2006));
         assert_eq!(find(FILL, "a", "s", &"x".repeat(URL_MAX)), Err(2006));
+    }
+
+    #[test]
+    fn sound_that_comes_late_goes_out_in_its_place_and_headers_before_their_frames() {
+        let mut order = Order::default();
+        let mut got = Vec::new();
+        let mut take = |kind, dts, payload: &'static [u8]| {
+            let packet = Packet::new(kind, dts, payload.into());
+            order.take(packet, &mut |p| got.push((p.kind, p.dts, p.header)));
+        };
+        take(Kind::Video, 500, &[0x17, 0, 0, 0, 0]);
+        for dts in (0..400).step_by(40) {
+            take(Kind::Video, dts, &[0x27, 1, 0, 0, 0]);
+        }
+        // Its header had no time of its own.
+        take(Kind::Audio, 360, &[0xaf, 0, 1, 2]);
+        for dts in (10..400).step_by(20) {
+            take(Kind::Audio, dts, &[0xaf, 1, 1, 2]);
+        }
+        while let Some(p) = order.mix.pop() {
+            got.push((p.kind, p.dts, p.header));
+        }
+        assert!(got.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{got:?}");
+        assert_eq!(got.len(), 1 + 10 + 1 + 20);
+        for kind in [Kind::Video, Kind::Audio] {
+            let first = got.iter().find(|(k, ..)| *k == kind).unwrap();
+            assert!(first.2, "{got:?}");
+        }
     }
 
     #[test]

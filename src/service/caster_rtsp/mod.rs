@@ -3,7 +3,7 @@
 
 use super::caster::{self, Running};
 use super::input::{Feed, Inputs, Named, Place, Target};
-use super::rtp::media::Media;
+use super::rtp::media::{Media, Way};
 use super::rtp::{NAME, ports};
 use super::{Port, Service};
 use crate::config::{Caster, StreamCaster};
@@ -213,7 +213,7 @@ impl Push<'_> {
         let port = pair.port;
         log::info!("SETUP track {track}, over UDP to ports {port} and {}", port.saturating_add(1));
         let peer = link.session().peer();
-        media.set_up(track, Some((pair, peer, transport.client_port)));
+        media.set_up(track, Some(Way::new(pair, peer, transport.client_port)));
         link.machine.allow_ports(port, port.saturating_add(1));
         Ok(())
     }
@@ -224,7 +224,7 @@ impl Push<'_> {
         let session = link.session().clone();
         let opening = Feed::open(self.cx, &session, &self.caster.input, target);
         let mut feed = match link.unless_kicked(opening).await {
-            Ok(Ok(feed)) => feed,
+            Ok(Ok(feed)) => feed.in_order(),
             Ok(Err(refusal)) => return Outcome::Refused(403, refusal),
             Err(end) => return end.into(),
         };

@@ -27,7 +27,7 @@ pub(super) async fn file(attempt: &Attempt<'_>, path: &str, format: Format) -> R
                 attempt.before(INGEST_CONNECT, "the file is read", file.read(0, 188)).await?;
             refuse(format, &start.map_err(|e| Over::Failed(e.to_string()))?)?;
         }
-        let live = next_round(attempt, &mut live, true).await?;
+        let live = next_round(attempt, &mut live, true, format).await?;
         live.feed.set_patience(FILE_PATIENCE);
         let before = live.feed.packets();
         let mut parser = Parser::new(format);
@@ -76,7 +76,7 @@ pub(super) async fn http(
         if live.is_none() {
             refuse(format, piece.as_deref().unwrap_or_default())?;
         }
-        let live = next_round(attempt, &mut live, paced).await?;
+        let live = next_round(attempt, &mut live, paced, format).await?;
         let before = live.feed.packets();
         let mut parser = Parser::new(format);
         while let Some(bytes) = piece {
@@ -122,12 +122,13 @@ async fn next_round<'l, 'a>(
     attempt: &'a Attempt<'_>,
     live: &'l mut Option<Live<'a>>,
     paced: bool,
+    format: Format,
 ) -> Result<&'l mut Live<'a>, Over> {
     match live {
         Some(live) => {
             live.begin_anew();
             Ok(live)
         }
-        None => Ok(live.insert(attempt.begin(paced).await?)),
+        None => Ok(live.insert(attempt.begin(paced, format == Format::Ts).await?)),
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn pull(attempt: &Attempt<'_>, url: &Url) -> Result<(), Over> {
     let first = fetch(&client, url, follow.from());
     let limit = INGEST_CONNECT.saturating_mul(INGEST_PLAYLISTS + 1);
     let (mut url, mut media) = attempt.before(limit, "the playlist is fetched", first).await??;
-    let mut live = attempt.begin(true).await?;
+    let mut live = attempt.begin(true, true).await?;
     live.feed.set_patience(PATIENCE);
     let mut parser: Option<Parser> = None;
     let mut failures = 0;

@@ -88,11 +88,13 @@ impl Attempt<'_> {
         done.ok_or_else(|| Over::Failed(format!("timed out after {} s, {what}", limit.as_secs())))
     }
 
-    /// The source is there: its stream begins.
-    pub(super) async fn begin(&self, paced: bool) -> Result<Live<'_>, Over> {
+    /// The source is there: its stream begins, at the speed of the clock if it is `paced`;
+    /// `in_order` where its two tracks come in bunches.
+    pub(super) async fn begin(&self, paced: bool, in_order: bool) -> Result<Live<'_>, Over> {
         let target = Target::find(&self.cx.config(), &self.worker.output, Named::default(), HERE)?;
         let opening = Feed::open(self.cx, &self.session, &self.worker.input, target);
         let feed = unless_kicked(&self.session, opening).await??;
+        let feed = if in_order { feed.in_order() } else { feed };
         self.worker.input.set_state(State::Running);
         Ok(Live {
             cx: self.cx,
@@ -172,23 +174,31 @@ impl Live<'_> {
 
     async fn publish(&mut self) -> Result<(), Over> {
         let mut queue = std::mem::take(&mut self.queue);
+        let mut ready = Vec::new();
         for packet in queue.drain(..) {
             if ends_sequence(&packet) || self.is_known(&packet) {
                 continue;
             }
-            let packet = self.feed.correct(packet);
-            if let Some(pacer) = &mut self.pacer
-                && packet.kind != Kind::Data
-                && let due = pacer.due(packet.dts, clock::now())
-                && due > clock::now()
-            {
-                let pause = Duration::from_millis(due.saturating_sub(clock::now()));
-                self.wait(run::sleep(pause)).await?;
+            self.feed.correct(packet, &mut |packet| ready.push(packet));
+            for packet in ready.drain(..) {
+                self.send(packet).await?;
             }
-            self.feed.take(packet)?;
         }
         self.queue = queue;
         Ok(())
+    }
+
+    /// Publishes a packet when it is due.
+    async fn send(&mut self, packet: Packet) -> Result<(), Over> {
+        if let Some(pacer) = &mut self.pacer
+            && packet.kind != Kind::Data
+            && let due = pacer.due(packet.dts, clock::now())
+            && due > clock::now()
+        {
+            let pause = Duration::from_millis(due.saturating_sub(clock::now()));
+            self.wait(run::sleep(pause)).await?;
+        }
+        Ok(self.feed.take(packet)?)
     }
 
     /// Sequence headers that are repeated, as each round of a file and each segment do.

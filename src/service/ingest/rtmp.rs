@@ -49,20 +49,17 @@ pub(super) async fn pull(attempt: &Attempt<'_>, asked: &Asked<'_>) -> Result<(),
     });
     attempt.before(COMMAND_TIMEOUT, "the server is asked", started).await??;
     link.hurry = false;
-    let mut live = attempt.begin(false).await?;
+    let mut live = attempt.begin(false, false).await?;
     poll_fn(|task| {
         if let Err(over) = live.check(task) {
             return Poll::Ready(Err(over));
         }
         let feed = &mut live.feed;
         let read = link.poll_read(task, |_, event| match event {
-            Event::Packet(packet) => {
-                let packet = feed.correct(packet);
-                match feed.take(packet) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(refusal) => ControlFlow::Break(Over::Refused(refusal)),
-                }
-            }
+            Event::Packet(packet) => match feed.make(|_, out| out(packet)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(refusal) => ControlFlow::Break(Over::Refused(refusal)),
+            },
             Event::Refused(status) => ControlFlow::Break(Over::Failed(status.to_string())),
             Event::Status(status) if is_end(&status.code) => ControlFlow::Break(Over::Ended),
             _ => ControlFlow::Continue(()),

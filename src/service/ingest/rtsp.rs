@@ -9,7 +9,7 @@ use crate::proto::rtp::Payload;
 use crate::proto::rtsp::client::{Choice, Client, Config, Event};
 use crate::proto::rtsp::sdp::Session;
 use crate::proto::rtsp::{Error, Method, Transport, Url};
-use crate::service::rtp::media::Media;
+use crate::service::rtp::media::{Media, Way};
 use crate::service::rtp::{NAME, ports};
 use core::net::IpAddr;
 use std::future::poll_fn;
@@ -140,18 +140,14 @@ async fn ask(
 }
 
 /// Where packets of a track come from. A first datagram opens the way through a router.
-fn way(
-    pair: ports::Pair,
-    transport: &Transport,
-    peer: IpAddr,
-) -> (ports::Pair, IpAddr, Option<(u16, u16)>) {
+fn way(pair: ports::Pair, transport: &Transport, peer: IpAddr) -> Way {
     let source = transport.source.as_ref().and_then(|source| source.parse().ok());
     let peer = source.filter(|ip: &IpAddr| !ip.is_unspecified()).unwrap_or(peer);
     if let Some((rtp, rtcp)) = transport.server_port {
         pair.rtp.send(&[], (peer, rtp).into());
         pair.rtcp.send(&[], (peer, rtcp).into());
     }
-    (pair, peer, transport.server_port)
+    Way::new(pair, peer, transport.server_port)
 }
 
 /// The first video and the first audio track.
@@ -178,7 +174,7 @@ fn wants_other(error: &Error) -> bool {
 async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
     let Camera { link, media } = camera;
     link.hurry = false;
-    let mut live = attempt.begin(false).await?;
+    let mut live = attempt.begin(false, true).await?;
     let input = &attempt.worker.input;
     let (mut alarm, pace) = (Alarm::default(), media.pace());
     let keep_alive = link.machine.keep_alive_every();

@@ -27,7 +27,7 @@ pub(super) async fn pull(
     let sender = attempt.before(Duration::from_secs(3600), "no sender", first).await?;
     let sender = sender.map_err(|e| Over::Failed(e.to_string()))?;
     log::info!("MPEG-TS from {sender}");
-    let mut live = attempt.begin(false).await?;
+    let mut live = attempt.begin(false, true).await?;
     live.feed.set_patience(PATIENCE);
     let mut demux = Demux::new();
     poll_fn(|task| {

@@ -47,7 +47,7 @@ struct Lane {
 
 /// Where packets come over UDP.
 #[derive(Debug)]
-struct Way {
+pub(in crate::service) struct Way {
     pair: Pair,
     peer: IpAddr,
     /// Where reports go.
@@ -67,6 +67,13 @@ struct Taken {
 enum Maker {
     Picture { assembler: Assembler, decode: Decode, payload: Payload, depth: Option<u8> },
     Audio { config: Vec<u8>, headed: bool },
+}
+
+impl Way {
+    /// From `peer`, whose ports are these if he told them.
+    pub(in crate::service) fn new(pair: Pair, peer: IpAddr, ports: Option<(u16, u16)>) -> Self {
+        Self { pair, peer, reports: ports.map(|(_, rtcp)| SocketAddr::new(peer, rtcp)) }
+    }
 }
 
 impl Media {
@@ -92,22 +99,14 @@ impl Media {
         Self { lanes, sync, ssrc, reported: clock::now() }
     }
 
-    /// Packets of `track` are to come in the connection, or by the ports that are given; with whom
-    /// they come from, and his ports.
-    pub(in crate::service) fn set_up(
-        &mut self,
-        track: usize,
-        way: Option<(Pair, IpAddr, Option<(u16, u16)>)>,
-    ) {
+    /// Packets of `track` are to come by `way`; in the connection where there is none.
+    pub(in crate::service) fn set_up(&mut self, track: usize, way: Option<Way>) {
         let Some(lane) = self.lanes.get_mut(track) else { return };
         lane.in_connection = way.is_none();
         if let Some(taken) = &mut lane.taken {
             *taken = Taken::new(taken.announced.clone(), way.is_none());
         }
-        lane.way = way.map(|(pair, peer, ports)| {
-            let reports = ports.map(|(_, rtcp)| SocketAddr::new(peer, rtcp));
-            Way { pair, peer, reports }
-        });
+        lane.way = way;
     }
 
     /// Gives the ports of a track back.
