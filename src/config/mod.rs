@@ -35,7 +35,6 @@ pub use reference::{Description, fields, reference};
 pub use value::{Endpoint, MergedWrite, Millis, Pair, Seconds, Size};
 pub use vhost::{Cluster, Forward, Mode, Play, Publish, TimeJitter, Vhost};
 
-use crate::limits;
 use std::{fmt, rc::Rc};
 
 /// The vhost that serves the names that no other vhost has.
@@ -113,7 +112,7 @@ impl Config {
         let runs = |vhost: &Rc<Vhost>| {
             vhost.exec.enabled || vhost.transcodes.iter().any(|transcode| transcode.enabled)
         };
-        let most = usize::try_from(self.ff_max).unwrap_or(usize::MAX).min(limits::CHILDREN);
+        let most = usize::try_from(self.ff_max).unwrap_or(usize::MAX).min(crate::limits::CHILDREN);
         let programs = if self.vhosts.iter().any(runs) { 2 * most } else { 0 };
         self.listen.len() + API + HTTP + log + STANDARD + casters + ingests + programs
     }

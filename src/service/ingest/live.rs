@@ -317,7 +317,7 @@ impl Parser {
         match format {
             Format::Flv => Self::Flv(flv::Reader::new()),
             Format::Ts => Self::Ts(Box::default()),
-            Format::Sound => Self::Sound(Box::new(Sound::new())),
+            Format::Sound => Self::Sound(Box::default()),
         }
     }
 

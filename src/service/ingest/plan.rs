@@ -16,7 +16,7 @@ pub(super) enum Plan {
     /// The server reads the source itself.
     Native {
         /// What is read.
-        source: Source,
+        source: Box<Source>,
         /// Where it is published.
         output: String,
         /// That stream.
@@ -95,7 +95,7 @@ pub(super) fn plan(config: &Config, vhost: &str, ingest: &Ingest, engine: &Engin
                 Source::Http(..) => file,
                 Source::Rtmp { .. } | Source::Udp { .. } | Source::Rtsp(_) => false,
             };
-            return Plan::Native { source: source.clone(), output, key, paced };
+            return Plan::Native { source: Box::new(source.clone()), output, key, paced };
         }
         (Err(why), _) => why,
     };
