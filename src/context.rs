@@ -14,8 +14,45 @@ use crate::{io::clock, limits};
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
+
+/// Where another configuration comes from.
+pub enum Change {
+    /// From the file, read again.
+    File,
+    /// From the text of now, edited.
+    Edit {
+        /// Makes the new text of the old one.
+        edit: Edit,
+        /// The new text becomes the file.
+        persist: bool,
+    },
+}
+
+/// See [`Change::Edit`].
+pub type Edit = Box<dyn FnOnce(&[u8]) -> Result<Vec<u8>, Rejected>>;
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => f.write_str("File"),
+            Self::Edit { persist, .. } => write!(f, "Edit {{ persist: {persist} }}"),
+        }
+    }
+}
+
+/// Why a configuration does not come into force: all stays as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The number of the original.
+    pub code: u16,
+    /// In words, with the line.
+    pub text: String,
+}
 
 /// Everything that lives as long as the process.
 #[derive(Debug)]
@@ -36,8 +73,11 @@ pub struct Context {
     pub demo: bool,
     /// When the process started, by the monotonic clock.
     pub started: u64,
-    /// Requests to read the configuration again.
-    pub reloads: Requests<Result<(), String>>,
+    /// Requests for another configuration.
+    pub reloads: Requests<Change, Result<(), Rejected>>,
+    file: RefCell<Option<PathBuf>>,
+    /// A number of the text that was read last.
+    seen: Cell<u64>,
     config: RefCell<Rc<Config>>,
     generation: Cell<u32>,
     parts: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
@@ -56,6 +96,8 @@ impl Context {
             demo,
             started: clock::now(),
             reloads: Requests::default(),
+            file: RefCell::default(),
+            seen: Cell::new(0),
             config: RefCell::new(Rc::new(config)),
             generation: Cell::new(0),
             parts: RefCell::default(),
@@ -71,6 +113,23 @@ impl Context {
     pub fn set_config(&self, config: Config) -> Rc<Config> {
         self.generation.set(self.generation.get().wrapping_add(1));
         self.config.replace(Rc::new(config))
+    }
+
+    /// The file that the configuration comes from; `None` for the built-in one.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.file.borrow().clone()
+    }
+
+    /// Says where the configuration comes from.
+    pub fn set_file(&self, file: Option<&Path>) {
+        self.file.replace(file.map(Path::to_owned));
+    }
+
+    /// The text of the file is `text` from now on. Whether it was so before.
+    pub fn has_seen(&self, text: &[u8]) -> bool {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        self.seen.replace(hasher.finish()) == hasher.finish()
     }
 
     /// Another number after each change of the configuration: for those that look at it often.
@@ -137,7 +196,14 @@ pub fn settings(vhost: &Vhost) -> Settings {
         mix_correct: play.mix_correct,
         reduce_headers: play.reduce_sequence_header,
         merge,
+        hold_ms: milliseconds(vhost.publish.hold.0),
     }
+}
+
+/// The same of a form of its streams that is made of them: their times and their order are right
+/// already.
+pub fn derived_settings(vhost: &Vhost) -> Settings {
+    Settings { jitter: Algorithm::Off, mix_correct: false, hold_ms: 0, ..settings(vhost) }
 }
 
 fn milliseconds(duration: Duration) -> u32 {

@@ -55,10 +55,14 @@
 //!   cursors there. The sink goes with the last of them.
 //! * What goes to a file goes through the disk thread ([`io::disk`]), which only takes what fits
 //!   its queue: a card that stalls holds up nobody.
-//! * A new HTTP path: the `routes` of a service; its handler gives a reply, a file, or takes the
-//!   connection over.
+//! * A new HTTP path: the `routes` of a service, `api_routes` on the port of the API; its handler
+//!   gives a reply, a file, or takes the connection over.
+//! * A new figure to be told: `service::stats`, from where the API, the page, `/metrics` and the
+//!   heartbeat have theirs.
 //! * A new input: a machine in [`proto`], a task that pushes into a
-//!   [`service::ingress::Ingress`], which does for every input what an RTMP publisher gets.
+//!   [`service::ingress::Ingress`], which does for every input what an RTMP publisher gets. Where
+//!   the protocol is not RTMP, `service::input::Feed` stands in front: it asks, puts times right,
+//!   and keeps the state of the input for those that list it.
 //! * Who may, and who is told: [`service::admission`]. Every way in and out asks the services
 //!   before it promises anything, and tells them what happened.
 //! * A reload compares the vhosts: services whose part differs ([`Service`](service::Service))

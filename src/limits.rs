@@ -128,8 +128,47 @@ pub const FETCH_KEPT: usize = 8;
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// For how long such a connection is used again.
 pub const FETCH_IDLE: Duration = Duration::from_secs(30);
+/// HTTP requests of the hooks of one vhost at once, of [`FETCHES`]. The next one waits, within its
+/// time; so a server that is dead leaves some for those of other vhosts.
+pub const HOOK_REQUESTS_VHOST: usize = FETCHES / 4 * 3;
+/// Bytes of the body of a hook's reply. A longer one is no answer.
+pub const HOOK_REPLY: usize = 16 * 1024;
+/// Bytes of events that wait to be told to hooks, some 500 each. The newest one is not told; that
+/// is counted and logged.
+pub const HOOK_QUEUE: usize = 256 * 1024;
+/// The same for one vhost.
+pub const HOOK_QUEUE_VHOST: usize = HOOK_QUEUE / 4 * 3;
+/// Fetches of on_hls_notify at once, a descriptor each (three while a name is looked up) and
+/// [`FETCH_BYTES`] at most. One more is left out; that is counted and logged.
+pub const HOOK_NOTIFIES: usize = 8;
+/// The same for one vhost.
+pub const HOOK_NOTIFIES_VHOST: usize = HOOK_NOTIFIES / 4 * 3;
+/// For each of them, from its begin to the last byte that is read.
+pub const HOOK_NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// For what is queued to be told when the server stops. The rest is not told, and counted.
+pub const HOOK_FLUSH: Duration = Duration::from_secs(2);
 /// Streams in the list of the page at `/`, some 300 bytes each in an answer. The others are counted.
 pub const STREAMS_LISTED: usize = 200;
+/// Bytes of JSON that is read. More is refused.
+pub const JSON_IN: usize = 64 * 1024;
+/// Objects and lists inside one another in JSON that is read. One more is refused.
+pub const JSON_DEPTH: usize = 16;
+/// Streams that statistics know beside those that are live, [`KNOWN_BYTES`] each at most. The one that was
+/// live the longest time ago is forgotten, with its bytes; those of the vhost and the process stay.
+pub const STREAMS_KNOWN: usize = MAX_STREAMS;
+/// Streams or clients in one answer of the API, some 500 bytes each. More are asked for with
+/// `start`.
+pub const API_LISTED: usize = 500;
+/// Bytes of answers of the API that clients have not taken yet, those above [`API_SMALL`]. One more
+/// is refused (503).
+pub const API_OUT: usize = 2 << 20;
+/// Bytes of an answer of the API that count as part of its connection.
+pub const API_SMALL: usize = 16 * 1024;
+/// Bytes of the body of a request to the API. A longer one is refused (413).
+pub const API_BODY: usize = 16 * 1024;
+/// Streams with series of their own in `/metrics`, some 700 bytes each in an answer. The others are
+/// in the sums of the process only; `runnel_streams_left_out` counts them.
+pub const METRICS_STREAMS: usize = 200;
 /// Files that are sent over HTTP at once, one descriptor each. One more is refused (503).
 pub const FILES_OPEN: usize = 64;
 /// Bytes of the index (`moov`) of an MP4 file that may be sent from a time on: some hours of it. A
@@ -296,10 +335,16 @@ pub const HLS_RAM: usize = MEDIA_POOL / 4;
 pub const HLS_RAM_STREAM: usize = if 2 * RING_BYTES < HLS_RAM { 2 * RING_BYTES } else { HLS_RAM };
 /// Bytes of one HLS segment in memory. It is closed before it has more, key frame or not.
 pub const HLS_SEGMENT: usize = RING_BYTES / 2;
+/// Bytes of one HLS segment in a file, which memory does not bound. It is closed before it has
+/// more: timestamps that stand still would make it grow for ever.
+pub const HLS_FILE: usize = 1 << 30;
 /// Bytes of an HLS segment that are gathered for one write, when it is not kept in memory.
 pub const HLS_PIECE: usize = 64 * 1024;
 /// Segments in an HLS playlist, about 300 bytes each beside their media. The oldest one leaves.
 pub const HLS_SEGMENTS: usize = 1024;
+/// A player that asks for the playlist of a stream whose first segment is not finished waits so
+/// long, one connection each; then it is told to come again (503). Players give up after 8 s.
+pub const HLS_WAIT: Duration = Duration::from_secs(7);
 /// Segments of a stream that is not published any more leave the memory after this time and twice
 /// hls_window; its numbers stay until [`MAX_STREAMS`] others are there.
 pub const HLS_IDLE: Duration = Duration::from_secs(30);
@@ -348,6 +393,8 @@ pub const PACKET_BYTES: usize = 40;
 /// allocator, so that the process gets small again.
 pub const MEDIA_KEPT: usize = 2 << 20;
 
+/// The most that statistics have of a stream: its names, its counters.
+pub const KNOWN_BYTES: usize = 3 * NAME_MAX + 512;
 /// The most that a connection has in memory: its task, messages begun on all chunk streams, a
 /// read that waits behind one of them, replies and headers that the peer does not read.
 pub const CLIENT_BYTES: usize =
@@ -379,7 +426,13 @@ pub const fn worst_case(clients: usize) -> usize {
     let inputs = if streams < INPUTS { streams } else { INPUTS };
     let once = 2 * READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
     let files = FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
-    let services = HLS_RAM + DISK_RESERVE + files + FETCHES * FETCH_BYTES;
+    let told = (STREAMS_KNOWN + MAX_STREAMS) * KNOWN_BYTES + API_OUT;
+    let services = HLS_RAM
+        + DISK_RESERVE
+        + files
+        + (FETCHES + HOOK_NOTIFIES) * FETCH_BYTES
+        + HOOK_QUEUE
+        + told;
     // A 32-bit machine has no more than it can address.
     clients
         .saturating_mul(CLIENT_BYTES)

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Server, free_port, skip, start, tool};
+use common::{RUNNEL, Server, TempDir, free_port, skip, start, tool};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +21,19 @@ fn browse(script: &str, args: &[&str]) {
 
 /// The same with options for the server, and arguments that depend on it.
 fn browse_with(script: &str, options: &[&str], args: impl FnOnce(&Server) -> Vec<String>) {
+    let start = |http: u16| {
+        let http = http.to_string();
+        Server::without_file(&[options, &["--http-port", &http]].concat())
+    };
+    browse_on(script, start, args);
+}
+
+/// The same with a server that serves HTTP on the port that `begin` is given.
+fn browse_on(
+    script: &str,
+    begin: impl FnOnce(u16) -> Server,
+    args: impl FnOnce(&Server) -> Vec<String>,
+) {
     let Some(node) = tool("node") else { return };
     let Some(chromium) = tool("chromium") else { return };
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
@@ -30,8 +43,7 @@ fn browse_with(script: &str, options: &[&str], args: impl FnOnce(&Server) -> Vec
     }
     let _one = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     let http = free_port();
-    let port = http.to_string();
-    let server = Server::without_file(&[options, &["--http-port", &port]].concat());
+    let server = begin(http);
     let pictures: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
     std::fs::create_dir_all(&pictures).unwrap();
     let mut command = Command::new(node);
@@ -57,6 +69,23 @@ fn the_page_plays_the_demo_on_a_phone() {
 #[test]
 fn hls_js_plays_hls() {
     browse("hls.mjs", &[]);
+}
+
+#[test]
+#[cfg(feature = "hls-keys")]
+fn hls_js_plays_encrypted_segments() {
+    let begin = |http| {
+        let (port, dir) = (free_port(), TempDir::new());
+        let hls = "hls_fragment 2; hls_window 20; hls_storage ram; hls_keys on;";
+        let text = format!(
+            "listen 127.0.0.1:{port}; daemon off; srs_log_tank console;
+            http_server {{ enabled on; listen 127.0.0.1:{http}; }}
+            vhost __defaultVhost__ {{ hls {{ enabled on; {hls} hls_fragments_per_key 2; }} }}"
+        );
+        std::fs::write(dir.join("test.conf"), text).unwrap();
+        Server::spawn(Command::new(RUNNEL).args(["-c", "test.conf", "--demo"]), port, dir)
+    };
+    browse_on("hls.mjs", begin, |_| Vec::new());
 }
 
 #[test]

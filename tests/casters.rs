@@ -251,6 +251,35 @@ fn mpegts_over_udp_is_played_as_it_was_sent() {
 }
 
 #[test]
+fn sound_or_picture_alone_is_taken() {
+    let Some(program) = tool("ffmpeg") else { return };
+    let file = media::sample(&program);
+    let want = original(&program, &file, Video::H264, false);
+    for kind in ["mpegts_over_udp", "rtsp"] {
+        for only in ["v", "a"] {
+            let (server, port) = caster(kind, "", "");
+            let player = Peer::play(&server, "livestream");
+            let to = match kind {
+                "rtsp" => {
+                    format!("-f rtsp -rtsp_transport tcp rtsp://127.0.0.1:{port}/live/livestream")
+                }
+                _ => format!("-f mpegts udp://127.0.0.1:{port}?pkt_size=1316"),
+            };
+            ffmpeg(&program, &file, &format!("-re -i FILE -map 0:{only} -c copy {to}")).finish();
+            server.line("stop publish");
+            let packets = rest_of(player);
+            if only == "v" {
+                assert!(slices(&packets, Video::H264) == want.slices, "{kind}");
+            } else {
+                let sound = sound(&packets);
+                assert!(want.sound.starts_with(&sound), "{kind}");
+                assert!(sound.len() + 1500 >= want.sound.len(), "{kind}");
+            }
+        }
+    }
+}
+
+#[test]
 fn mpegts_of_a_group_comes_through_the_interface_that_is_named() {
     let Some(program) = tool("ffmpeg") else { return };
     let file = media::sample(&program);

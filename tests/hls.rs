@@ -3,9 +3,11 @@
 
 mod common;
 
-use common::media::{self, AAC, Contents, H264, PICTURE, TONE};
+use common::client::{Got, Peer};
+use common::media::{self, AAC, Contents, H264, PICTURE, TONE, flv_packets};
 use common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, run, tool};
 use runnel::format::m3u8::Playlist;
+use runnel::media::{Kind, Packet};
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
@@ -108,6 +110,7 @@ fn a_stream_is_played_from_memory() {
     let file = dir.join("all.ts");
     fs::write(&file, all).unwrap();
     flawless(&ffmpeg, &file);
+    media::check_ts(&file, &[0x100, 0x101]);
     let want = counts(&Contents::of(&ffmpeg, &sample));
     assert_eq!(counts(&Contents::of(&ffmpeg, &file)), want);
     // What is not there, and what was there.
@@ -225,5 +228,162 @@ fn a_directory_that_cannot_be_written_ends_the_publisher_or_not() {
         let ended = publisher.wait(Duration::from_secs(3)).is_some();
         assert_eq!(ended, !stays, "{policy}");
         publisher.stop();
+    }
+}
+
+/// The text of the playlist.
+fn text(port: u16) -> String {
+    String::from_utf8(get(port, "/live/livestream.m3u8", "").2).unwrap()
+}
+
+/// The numbers of the segments in front of which the list says that something is different.
+fn breaks(text: &str) -> Vec<usize> {
+    let mut broken = false;
+    let mut numbers = Vec::new();
+    for line in text.lines() {
+        broken |= line == "#EXT-X-DISCONTINUITY";
+        let name = line.strip_suffix(".ts").and_then(|name| name.rsplit_once('-'));
+        if let Some((_, number)) = name
+            && std::mem::take(&mut broken)
+        {
+            numbers.push(number.parse().unwrap());
+        }
+    }
+    numbers
+}
+
+#[test]
+fn the_list_says_where_a_stream_begins_again_or_changes() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let (server, http) = server("hls_fragment 2; hls_window 100; hls_storage ram;");
+    let large = sample(&ffmpeg);
+    let small = format!("-f lavfi -i testsrc2=s=160x90:r=25 {TONE} -t 4 {H264} {AAC}");
+    let small = media::make(&ffmpeg, "hls-small.flv", &small);
+    for (count, file) in [(4, &large), (8, &large)] {
+        media::publish(&ffmpeg, file, &server.url("livestream"));
+        segments(http, count);
+    }
+    assert_eq!(breaks(&text(http)), [0, 4], "{}", text(http));
+    // The encoder changes its picture while it publishes.
+    let mut publisher = Peer::publish(&server, "livestream");
+    for (file, from) in [(&large, 0), (&small, 8000)] {
+        for mut packet in flv_packets(&fs::read(file).unwrap()) {
+            packet.dts += from;
+            publisher.send(&packet);
+        }
+    }
+    segments(http, 13);
+    assert_eq!(breaks(&text(http)), [0, 4, 8, 12], "{}", text(http));
+    assert!(text(http).contains("#EXT-X-MEDIA-SEQUENCE:0\n"));
+    assert!(text(http).matches("#EXTINF").count() >= 13);
+}
+
+#[test]
+fn key_frames_ten_seconds_apart_are_waited_for_or_not() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let args = format!("{PICTURE} {TONE} -t 31 {H264} -g 250 -sc_threshold 0 {AAC}");
+    let sample = media::make(&ffmpeg, "hls-ten.flv", &args);
+    for (wait, want) in [("on", 10_000), ("off", 2000)] {
+        let hls = format!("hls_wait_keyframe {wait}; hls_fragment 2; hls_window 100;");
+        let (server, http) = server(&format!("{hls} hls_storage ram;"));
+        media::publish(&ffmpeg, &sample, &server.url("livestream"));
+        server.line("cleanup when unpublish");
+        let list = segments(http, 30_000 / want);
+        for segment in list.segments.iter().take(30_000 / want) {
+            assert!(segment.millis.abs_diff(want as u32) <= 50, "{wait}: {list:?}");
+        }
+    }
+}
+
+#[test]
+fn a_player_that_is_there_before_the_first_segment_waits_for_it() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    for storage in ["hls_storage ram;", "hls_path objs/nginx/html;"] {
+        let (server, http) = server(&format!("hls_fragment 2; {storage}"));
+        assert_eq!(get(http, "/live/livestream.m3u8", "").0, 404, "nobody publishes");
+        let _live = media::publish_live(&ffmpeg, &sample(&ffmpeg), &server.url("livestream"));
+        server.line("start publish");
+        let (status, head, body) = get(http, "/live/livestream.m3u8", "");
+        if status == 404 && cfg!(not(feature = "static-files")) {
+            return;
+        }
+        assert_eq!(status, 200, "{storage} {head}");
+        let list = Playlist::parse(&String::from_utf8(body).unwrap()).unwrap();
+        assert_eq!(list.segments.len(), 1);
+    }
+    // Not for ever.
+    let (server, http) = server("hls_fragment 60; hls_storage ram;");
+    let _live = media::publish_live(&ffmpeg, &sample(&ffmpeg), &server.url("livestream"));
+    server.line("start publish");
+    let (status, head, _) = get(http, "/live/livestream.m3u8", "");
+    assert!(status == 503 && head.contains("Retry-After: 1"), "{head}");
+}
+
+#[test]
+#[cfg(feature = "hls-keys")]
+fn encrypted_segments_are_played() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let keys = "hls_keys on; hls_fragments_per_key 2; hls_key_file_path objs/nginx/html;";
+    for storage in ["hls_storage ram;", "hls_path objs/nginx/html;"] {
+        let (server, http) = server(&format!(
+            "hls_fragment 1; hls_window 100; hls_wait_keyframe on; {keys} {storage}"
+        ));
+        media::publish(&ffmpeg, &sample(&ffmpeg), &server.url("livestream"));
+        server.line("cleanup when unpublish");
+        let url = match storage {
+            "hls_storage ram;" => {
+                segments(http, 8);
+                format!("http://127.0.0.1:{http}/live/livestream.m3u8")
+            }
+            _ => {
+                let file = server.dir.join("objs/nginx/html/live/livestream.m3u8");
+                let count = || fs::read_to_string(&file).unwrap_or_default().matches(".ts").count();
+                eventually("eight segments", SOON, || count() == 8);
+                file.display().to_string()
+            }
+        };
+        let dir = TempDir::new();
+        let file = dir.join("played.ts");
+        let live = ["-v", "error", "-live_start_index", "0", "-allowed_extensions", "ALL"];
+        // The list has no end: all but the last picture or two is here at once.
+        let args = ["-i", &url, "-t", "7.5", "-c", "copy", file.to_str().unwrap()];
+        run(&ffmpeg, live.iter().chain(&args));
+        flawless(&ffmpeg, &file);
+        let counts = counts(&Contents::of(&ffmpeg, &file));
+        assert!(counts.iter().all(|&count| count > 180), "{storage} {counts:?}");
+    }
+}
+
+#[test]
+fn sound_alone_is_cut_at_aof_ratio() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let sample = media::make(&ffmpeg, "hls-long-sound.flv", &format!("{TONE} -t 65 {AAC}"));
+    let (server, http) = server("hls_vcodec vn; hls_window 100; hls_storage ram;");
+    media::publish(&ffmpeg, &sample, &server.url("livestream"));
+    let list = segments(http, 3);
+    for segment in list.segments.iter().take(3) {
+        assert!((20_000..20_100).contains(&segment.millis), "{list:?}");
+        let file = server.dir.join("one.ts");
+        fs::write(&file, get(http, &format!("/live/{}", segment.uri), "").2).unwrap();
+        flawless(&ffmpeg, &file);
+        let Some(tsinfo) = tool("tsinfo") else { continue };
+        let said = run(&tsinfo, [file.to_str().unwrap()]);
+        assert!(said.contains("PCR PID 0101 "), "{said}");
+        assert!(said.contains("PID 0101 ( 257) -> Stream type 0f"), "{said}");
+        assert_eq!(said.matches("-> Stream type").count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn what_hls_cannot_hold_ends_the_publisher_or_not() {
+    for (policy, stays) in [("disconnect", false), ("ignore", true), ("continue", true)] {
+        let (server, _) = server(&format!("hls_storage ram; hls_on_error {policy};"));
+        let mut publisher = Peer::publish(&server, "livestream");
+        // VP6.
+        let packet = |dts| Packet::new(Kind::Video, dts, vec![0x14, 0, 1, 2, 3].into());
+        (0..20).for_each(|i| publisher.send(&packet(i * 40)));
+        server.line("hls: ");
+        let got = publisher.next(Duration::from_millis(700));
+        assert_eq!(matches!(got, Got::Silence), stays, "{policy}: {got:?}");
     }
 }

@@ -4,8 +4,10 @@
 
 mod common;
 
+use common::client::Peer;
 use common::http::{Http, get};
-use common::{SOON, Server, TempDir, eventually, free_port, start, tool};
+use common::media::demo;
+use common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, start, tool};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
@@ -71,6 +73,15 @@ fn two_hundred_viewers_of_a_segment_are_one_request() {
     assert_eq!(live.ask("/live/demo.ts", "").status, 200);
     assert!(live.chunk().is_some_and(|chunk| chunk.first() == Some(&0x47)));
     assert_eq!(get(cache, "/streams.json", "").0.status, 200);
+    // Nor is a live stream whose name looks like a number of a segment.
+    let mut publisher = Peer::publish(&server, "cam-1");
+    demo().iter().for_each(|packet| publisher.send(packet));
+    let mut live = Http::connect(cache);
+    let head = live.ask("/live/cam-1.ts", "");
+    assert_eq!((head.status, head.get("X-Cache")), (200, None));
+    assert!(live.chunk().is_some_and(|chunk| chunk.first() == Some(&0x47)));
+    let (head, _) = get(cache, "/live/demo.m3u8", "");
+    assert!(head.get("X-Cache").is_some());
 }
 
 /// Fetches the playlist and what is new in it, as a player does.
@@ -115,12 +126,56 @@ fn configuration(dir: &Path, http: u16, cache: u16) -> String {
         assert!(text.contains(documented), "{documented}");
         text = text.replace(documented, &own);
     }
+    whole(dir, &text)
+}
+
+/// `inside` as the `http` of a whole file.
+fn whole(dir: &Path, inside: &str) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {}/{name};\n", dir.display()))
         .concat();
     format!(
         "daemon off; master_process off; pid nginx.pid;\n\
          events {{ worker_connections 1024; }}\n\
-         http {{ access_log off;\n{temporary}{text}}}\n"
+         http {{ access_log off;\n{temporary}{inside}}}\n"
     )
+}
+
+#[test]
+fn nginx_serves_the_files_that_hls_writes() {
+    let Some(nginx) = tool("nginx") else { return };
+    let (port, listen, dir) = (free_port(), free_port(), TempDir::new());
+    let text = format!(
+        "listen 127.0.0.1:{port}; daemon off; srs_log_tank console;
+        vhost __defaultVhost__ {{
+            hls {{ enabled on; hls_fragment 2; hls_window 60; hls_path html; }}
+        }}"
+    );
+    fs::write(dir.join("test.conf"), text).unwrap();
+    let mut command = Command::new(RUNNEL);
+    let server = Server::spawn(command.args(["-c", "test.conf", "--demo"]), port, dir);
+    let root = server.dir.path().join("html");
+    let inside = format!(
+        "types {{ application/vnd.apple.mpegurl m3u8; video/mp2t ts; }}
+        server {{ listen 127.0.0.1:{listen}; root {}; }}",
+        root.display()
+    );
+    let own = TempDir::new();
+    fs::write(own.join("nginx.conf"), whole(own.path(), &inside)).unwrap();
+    let mut command = Command::new(nginx);
+    command.arg("-p").arg(own.path()).args(["-e", "error.log", "-c", "nginx.conf"]);
+    let _nginx = start(&mut command);
+    eventually("nginx listens", SOON, || TcpStream::connect(("127.0.0.1", listen)).is_ok());
+    let fetch = |path: &str| get(listen, path, "");
+    eventually("there are segments", SOON, || {
+        let (head, body) = fetch("/live/demo.m3u8");
+        head.status == 200 && segments(&String::from_utf8(body).unwrap()).len() >= 2
+    });
+    let (head, body) = fetch("/live/demo.m3u8");
+    assert_eq!(head.get("Content-Type"), Some("application/vnd.apple.mpegurl"));
+    for uri in segments(&String::from_utf8(body).unwrap()) {
+        let (head, body) = fetch(&format!("/live/{uri}"));
+        assert_eq!((head.status, head.get("Content-Type")), (200, Some("video/mp2t")));
+        assert_eq!(body, fs::read(root.join("live").join(&uri)).unwrap());
+    }
 }

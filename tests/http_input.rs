@@ -57,6 +57,18 @@ fn a_head_without_end_costs_nothing() {
 }
 
 #[test]
+fn a_request_may_come_byte_by_byte() {
+    let (_server, http) = server(REMUX);
+    let mut slow = Http::connect(http);
+    slow.socket.set_nodelay(true).unwrap();
+    for byte in b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n" {
+        slow.send([*byte]);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(slow.head().unwrap().status, 404);
+}
+
+#[test]
 fn clients_that_do_not_finish_their_request_are_cut_off() {
     let (server, http) = server(REMUX);
     let start = Instant::now();

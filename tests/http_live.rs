@@ -334,3 +334,24 @@ fn players_stay_when_another_publisher_takes_over() {
     // More than was sent before.
     players.iter_mut().for_each(|player| drop(player.chunks(60_000)));
 }
+
+#[test]
+fn rules_hold_for_the_client_behind_a_proxy() {
+    let security =
+        "security { enabled on; allow publish all; allow play all; deny play 203.0.113.7; }";
+    let (server, http) = server(&format!("{REMUX} {security}"));
+    let _publisher = publisher(&server, "s");
+    for (lines, want) in [
+        ("", 200),
+        ("X-Forwarded-For: 198.51.100.1\r\n", 200),
+        ("X-Forwarded-For: 203.0.113.7\r\n", 403),
+        // What the client itself says counts for nothing.
+        ("X-Forwarded-For: 198.51.100.1, 203.0.113.7\r\n", 403),
+        ("X-Real-IP: 203.0.113.7\r\n", 403),
+    ] {
+        let head = Http::connect(http).ask("/live/s.flv", lines);
+        assert_eq!(head.status, want, "{lines}");
+    }
+    server.line("start play /live/s as flv, ip=198.51.100.1");
+    server.line("denied by security, ip=203.0.113.7");
+}

@@ -7,6 +7,7 @@ mod common;
 use common::client::Peer;
 use common::http::{REMUX, get, server};
 use common::media::demo;
+use common::{run, tool};
 use std::fs;
 
 #[test]
@@ -32,6 +33,17 @@ fn the_page_and_what_it_needs_are_served() {
 }
 
 #[test]
+fn curl_is_told_who_serves() {
+    let Some(curl) = tool("curl") else { return };
+    let (_server, http) = server(REMUX);
+    let head = run(&curl, ["-sI", &format!("http://127.0.0.1:{http}/")]);
+    let mut lines = head.lines().map(str::trim_end);
+    assert_eq!(lines.next(), Some("HTTP/1.1 200 OK"));
+    let name = lines.find_map(|line| line.strip_prefix("Server: ")).unwrap();
+    assert_eq!(name, concat!("runnel/", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
 fn the_list_tells_what_is_live() {
     let (server, http) = server(REMUX);
     let list = || String::from_utf8(get(http, "/streams.json", "").1).unwrap();
@@ -41,7 +53,7 @@ fn the_list_tells_what_is_live() {
     server.line("audio sh");
     let list = list();
     for part in [
-        "\"app\":\"live\",\"stream\":\"a\\\"<b>\"",
+        "\"app\":\"live\",\"stream\":\"a\\\"\\u003cb>\"",
         "\"video\":\"H264\",\"audio\":\"AAC\",\"width\":320,\"height\":180",
         "\"viewers\":0",
     ] {

@@ -317,7 +317,6 @@ fn original(file: &Path) -> Original {
     let mut found = Original { sets: Vec::new(), pictures: Vec::new(), frames: Vec::new() };
     let mut reader = flv::Reader::default();
     let mut input = bytes.as_slice();
-    let mut memory = Arena::new(Pool::new(64 << 20), 64 << 20, MESSAGE_MAX);
     while let Some(packet) = reader.read(&mut input, &mut memory).unwrap() {
         let dts = i64::from(packet.dts);
         match packet.kind {

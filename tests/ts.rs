@@ -2,6 +2,8 @@
 //! byte, those of the source.
 #![cfg(feature = "hls")]
 
+mod common;
+
 use runnel::format::flv;
 use runnel::format::ts::{Audio, Defaults, Mux, Muxed, Video};
 use runnel::limits::MESSAGE_MAX;
@@ -102,6 +104,12 @@ fn same(name: &str, args: &str, streams: &[(&str, &str)]) {
     for (got, want) in got.iter().zip(&want) {
         assert!(got.1 == want.1 && got.0.abs_diff(want.0) <= 1, "{got:?} {want:?}");
     }
+    let pids = streams.iter().map(|(map, format)| match (*map, *format) {
+        ("v", _) => 0x100,
+        (_, "mp3") => 0x102,
+        _ => 0x101,
+    });
+    common::media::check_ts(&ours, &pids.collect::<Vec<_>>());
     let uri = format!("location={}", ours.display());
     let play = ["-q", "filesrc", &uri, "!", "tsdemux", "!", "fakesink"];
     quiet("gst-launch-1.0", &play);

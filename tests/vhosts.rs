@@ -5,11 +5,11 @@ mod common;
 use common::client::{Peer, play, publish};
 use common::media::bodies;
 use common::raw::Raw;
-use common::{RUNNEL, SOON, Server, TempDir, free_port, media, tool};
+use common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, media, tool};
 use runnel::media::{Kind, Packet};
 use runnel::proto::rtmp::client::{Config, Event};
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ fn a_vhost_is_chosen_by_parameter_or_by_host() {
     assert!(may_publish(&server, &at("live...vhost...a.com"), "s2"));
     assert!(may_publish(&server, &at("live"), "s3?vhost=a.com"));
     assert!(may_publish(&server, &format!("rtmp://a.com:{}/live", server.port), "s4"));
+    assert!(may_publish(&server, &format!("rtmp://A.COM:{}/live", server.port), "s4b"));
     assert_eq!(server.count("ret=2014"), 0);
     assert!(!may_publish(&server, &at("live"), "s5"), "no vhost, and no default one");
     assert!(!may_publish(&server, &at("live?vhost=off.com"), "s6"), "one that is off");
@@ -174,4 +175,39 @@ fn security_and_refer_tell_those_that_they_refuse() {
         assert_eq!(matches!(event, Some(Event::Started)), allowed, "{page}: {event:?}");
     }
     server.line("ret=2015");
+}
+
+#[test]
+fn rules_for_ipv6_hold_for_clients_that_come_over_it() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        common::skip::<()>("IPv6");
+        return;
+    }
+    let port = free_port();
+    let server = Server::with_file(
+        port,
+        &format!(
+            "listen {port}; daemon off; srs_log_tank console;\n\
+             vhost a {{ security {{ enabled on; allow publish ::/64; }} }}\n\
+             vhost b {{ security {{ enabled on; allow publish all; deny publish ::1; }} }}\n\
+             vhost c {{ security {{ enabled on; allow publish 127.0.0.0/8; allow publish 2001:db8::/32; }} }}\n\
+             vhost d {{ security {{ enabled on; }} }}\n"
+        ),
+    );
+    let may = |vhost: &str, ip: &str| {
+        let socket = TcpStream::connect((ip, port)).unwrap();
+        let config = Config::new(format!("rtmp://{vhost}/live"), "live", publish("s"));
+        let mut peer = Peer::over(socket, config);
+        let event = peer.wait_for(|e| matches!(e, Event::Started | Event::Refused(_)));
+        drop(peer);
+        matches!(event, Some(Event::Started))
+    };
+    let cases = [("a", true, false), ("b", false, true), ("c", false, true), ("d", false, false)];
+    for (vhost, over_v6, over_v4) in cases {
+        assert_eq!(may(vhost, "::1"), over_v6, "{vhost}");
+        eventually("it left", SOON, || {
+            server.count("client finished") >= server.count("RTMP client ip=")
+        });
+        assert_eq!(may(vhost, "127.0.0.1"), over_v4, "{vhost}");
+    }
 }

@@ -108,6 +108,7 @@ pub(crate) struct Options {
     /// The bit rate was given.
     is_rated: bool,
     outputs: Vec<Output>,
+    rounds: u32,
     players: Vec<usize>,
     settings: Vec<Setting>,
     publishers: usize,
@@ -183,7 +184,7 @@ impl Options {
         cases
     }
 
-    /// The same stream in each form, RTMP first: the others are compared with it.
+    /// The same stream in each form, RTMP first: the others are compared with it. Several times.
     fn cases_of_outputs(&self) -> Vec<Case> {
         let players = if self.players.is_empty() { &[1000][..] } else { &self.players };
         let settings =
@@ -193,15 +194,18 @@ impl Options {
         let mut cases = Vec::new();
         for &setting in settings {
             for &players in players {
-                let outputs = [Output::Rtmp, Output::Flv, Output::Ts].into_iter().filter(wanted);
-                cases.extend(outputs.map(|output| Case {
-                    target,
-                    setting,
-                    output,
-                    players,
-                    publishers,
-                    shape,
-                }));
+                // In turns: what else the machine does hits all forms alike.
+                for _ in 0..self.rounds {
+                    let outputs = [Output::Rtmp, Output::Flv, Output::Ts];
+                    cases.extend(outputs.into_iter().filter(wanted).map(|output| Case {
+                        target,
+                        setting,
+                        output,
+                        players,
+                        publishers,
+                        shape,
+                    }));
+                }
             }
         }
         cases
@@ -227,6 +231,7 @@ pub(crate) fn read(words: &[String]) -> Result<Start, String> {
         mux: false,
         is_rated: false,
         outputs: Vec::new(),
+        rounds: 3,
         players: Vec::new(),
         settings: Vec::new(),
         publishers: 1,
@@ -257,6 +262,10 @@ fn fill(options: &mut Options, words: &[String]) -> Result<(), lexopt::Error> {
             Long("gop") => {
                 let gop = parser.value()?.parse_with(|text| text.parse::<u32>())?;
                 options.shape.gop = gop.clamp(1, 10);
+            }
+            Long("rounds") => {
+                let rounds = parser.value()?.parse_with(|text| text.parse::<u32>())?;
+                options.rounds = rounds.clamp(1, 100);
             }
             Long("seconds") => {
                 let seconds = parser.value()?.parse_with(|text| text.parse::<u64>())?;
@@ -320,6 +329,7 @@ Without options: 1,000 players against the floor, and latency with 1 and 500 pla
   --publishers N     many publishers instead: what each costs
   --outputs          players over RTMP, HTTP-FLV and HTTP-TS, compared
   --output LIST      of these: rtmp,flv,ts
+  --rounds N         how often they are measured, one after the other in turns (3)
   --hls              HLS from memory against nginx with the same files (4,000 kbit/s)
   --connections N    how many fetch at once (50)
   --mux              what HLS, recordings and HDS of one stream cost (4,000 kbit/s), and the memory

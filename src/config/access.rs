@@ -37,6 +37,20 @@ section! {
 }
 
 section! {
+    /// Lets in who has a signed URL: `expires` and `sign` among its parameters.
+    SignedUrl ("signed_url", needs "sign") {
+        /// Whether URLs have to be signed.
+        enabled: bool = false;
+        /// What they are signed with. Several while one follows another: each is good.
+        secret: Vec<String> = Vec::new() => "s3cret";
+        /// Whether players need one.
+        play: bool = true;
+        /// Whether publishers need one.
+        publish: bool = true;
+    }
+}
+
+section! {
     /// Makes this vhost a test of the bandwidth.
     Bandcheck ("bandcheck", needs "bandwidth") {
         /// Whether it is one; streams are then not served.
@@ -109,6 +123,16 @@ impl Peers {
                 differ.leading_zeros() >= u32::from(*bits)
             }
             _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Net(ip, bits) if *bits == if ip.is_ipv4() { 32 } else { 128 } => ip.fmt(f),
+            Self::Net(ip, bits) => write!(f, "{ip}/{bits}"),
         }
     }
 }

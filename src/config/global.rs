@@ -1,6 +1,7 @@
 //! Directives outside the vhosts.
 
 use super::{
+    access::Peers,
     section::section,
     value::{Endpoint, Millis, Seconds, Size, choice},
     vhost::Vhost,
@@ -153,8 +154,15 @@ section! {
         enabled: bool = false;
         /// Where it listens.
         listen: Endpoint = Endpoint::any(1985);
-        /// Whether pages of other sites may use it (CORS).
+        /// Whether pages of other sites may read it (CORS and JSONP); none may change anything.
         crossdomain: bool = true;
+        /// What a request from another machine that changes something has to bring, in its header
+        /// Authorization: Bearer or X-Api-Token. Without one here one is made at each start, and
+        /// stands in the log.
+        token: String = String::new() => "32-random-letters-and-digits-here";
+        /// The names of this server, beside its addresses and localhost. What changes something has
+        /// to come to one of them.
+        hosts: Vec<String> = Vec::new() => "media.example.com";
         /// The part of the interface that changes things.
         raw_api: Rc<RawApi> = Rc::default();
     }
@@ -185,6 +193,9 @@ section! {
         dir: String = "./objs/nginx/html".into();
         /// Whether pages of other sites may use it (CORS).
         crossdomain: bool = true;
+        /// Addresses and networks (`10.0.0.0/8`) of proxies that are believed when they say, as
+        /// X-Forwarded-For or X-Real-IP, who their client is; all for any. This machine always is.
+        trusted_proxies: Vec<Peers> = Vec::new() => "10.0.0.0/8 fd00::1";
     }
 }
 

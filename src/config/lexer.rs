@@ -1,6 +1,7 @@
 //! Bytes of a configuration file to tokens, with the line of each.
 
 use super::Error;
+use std::ops::Range;
 
 /// What a configuration file is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,18 +24,26 @@ pub(super) struct Lexer<'a> {
     text: &'a [u8],
     at: usize,
     line: u32,
+    /// Where the last token starts.
+    start: usize,
 }
 
 impl<'a> Lexer<'a> {
     /// A lexer at line 1 of `text`. A UTF-8 byte order mark is skipped: editors add it unasked.
     pub(super) fn new(text: &'a [u8]) -> Self {
-        Self { text: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text), at: 0, line: 1 }
+        Self { text: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text), at: 0, line: 1, start: 0 }
+    }
+
+    /// Where the last token stands, its quotes included.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.start..self.at
     }
 
     /// The next token and the line where it starts; at the end of the file always [`Token::End`].
     pub(super) fn token(&mut self) -> Result<(u32, Token<'a>), Error> {
         loop {
             let line = self.line;
+            self.start = self.at;
             let Some(byte) = self.peek() else { return Ok((line, Token::End)) };
             match byte {
                 b' ' | b'\t' | b'\r' | b'\n' => self.skip(),

@@ -259,6 +259,9 @@ fn check_vhost(directive: &Directive, vhost: &Vhost, reader: &mut Reader) -> Res
         let at = child(child(directive, "hls"), "hls_mount");
         return Err(wrong(at, "must end with .m3u8"));
     }
+    if vhost.signed_url.enabled && vhost.signed_url.secret.iter().all(String::is_empty) {
+        return Err(wrong(child(directive, "signed_url"), "enabled, but there is no secret"));
+    }
     let differs = ["[seq]", "[timestamp]", "[999]", "[05]"];
     if hls.enabled && !differs.iter().any(|variable| hls.hls_ts_file.contains(variable)) {
         let at = child(child(directive, "hls"), "hls_ts_file");
@@ -267,6 +270,13 @@ fn check_vhost(directive: &Directive, vhost: &Vhost, reader: &mut Reader) -> Res
     let cluster = child(directive, "cluster");
     if vhost.cluster.mode == Mode::Remote && vhost.cluster.origin.is_empty() {
         reader.warn(child(cluster, "mode"), "remote, but there is no origin");
+    }
+    for hook in all(directive, "http_hooks").take(1).flat_map(|hooks| &hooks.children) {
+        let urls = hook.args.iter().filter(|_| hook.name.starts_with("on_"));
+        for url in urls.filter(|url| !url.starts_with("http://")) {
+            reader
+                .warn(hook, format!("`{url}` does not begin with http://, nothing else is spoken"));
+        }
     }
     if vhost.forward.enabled && vhost.forward.destination.is_empty() {
         reader.warn(child(directive, "forward"), "enabled, but there is no destination");

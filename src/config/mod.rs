@@ -11,6 +11,8 @@
 
 mod access;
 mod delivery;
+pub mod dump;
+pub mod edit;
 mod global;
 mod lexer;
 mod load;
@@ -21,7 +23,7 @@ mod tree;
 mod value;
 mod vhost;
 
-pub use access::{Bandcheck, Denied, Peers, Refer, Role, Rule, Security, Verdict};
+pub use access::{Bandcheck, Denied, Peers, Refer, Role, Rule, Security, SignedUrl, Verdict};
 pub use delivery::{
     Dash, Dvr, DvrPlan, Hds, Hls, HlsAcodec, HlsOnError, HlsStorage, HlsVcodec, HttpRemux,
     HttpStatic,
@@ -35,6 +37,7 @@ pub use reference::{Description, fields, reference};
 pub use value::{Endpoint, MergedWrite, Millis, Pair, Seconds, Size};
 pub use vhost::{Cluster, Forward, Mode, Play, Publish, TimeJitter, Vhost};
 
+use core::net::Ipv4Addr;
 use std::{fmt, rc::Rc};
 
 /// The vhost that serves the names that no other vhost has.
@@ -42,7 +45,7 @@ pub const DEFAULT_VHOST: &str = "__defaultVhost__";
 
 impl Config {
     /// What the server runs with when it is given no file: RTMP on port 1935 of every address, HTTP
-    /// on 8080 with all streams in all formats, the log on the console, one vhost made for little
+    /// on 8080 with all streams in all formats, the API for this machine only, the log on the console, one vhost made for little
     /// delay, nothing written to disk.
     ///
     /// HLS is in memory, in segments of two seconds where key frames allow it: a player is 6 s behind.
@@ -62,6 +65,12 @@ impl Config {
             hls_storage: HlsStorage::Ram,
             ..Hls::default()
         };
+        let api = HttpApi {
+            enabled: true,
+            listen: Endpoint { ip: Some(Ipv4Addr::LOCALHOST.into()), port: 1985 },
+            crossdomain: false,
+            ..HttpApi::default()
+        };
         let vhost = Vhost {
             name: DEFAULT_VHOST.into(),
             chunk_size: Self::default().chunk_size,
@@ -77,16 +86,20 @@ impl Config {
             pid: String::new(),
             log_tank: LogTank::Console,
             http_server: Rc::new(HttpServer { enabled: true, ..HttpServer::default() }),
+            http_api: Rc::new(api),
             vhosts: vec![Rc::new(vhost)],
             ..Self::default()
         }
     }
 
-    /// The vhost that serves `name`: the one of that name, else [`DEFAULT_VHOST`]. `None` (SRS
-    /// error 2014) when there is neither, or when the one that is found is not enabled.
+    /// The vhost that serves `name`: the one of that name, else one whose name differs in nothing
+    /// but the case of its letters, else [`DEFAULT_VHOST`]. `None` (SRS error 2014) when there is
+    /// none, or when the one that is found is not enabled.
     pub fn vhost(&self, name: &str) -> Option<&Rc<Vhost>> {
         let find = |name: &str| self.vhosts.iter().find(|vhost| vhost.name == name);
-        find(name).or_else(|| find(DEFAULT_VHOST)).filter(|vhost| vhost.enabled)
+        let alike = || self.vhosts.iter().find(|vhost| vhost.name.eq_ignore_ascii_case(name));
+        let found = find(name).or_else(alike).or_else(|| find(DEFAULT_VHOST));
+        found.filter(|vhost| vhost.enabled)
     }
 
     /// The vhost block called `name`, if it is on; no other stands in for it.

@@ -27,8 +27,13 @@ section! {
         on_dvr: Vec<String> = Vec::new() => "http://127.0.0.1:8085/api/v1/dvrs";
         /// Told when an HLS segment is complete.
         on_hls: Vec<String> = Vec::new() => "http://127.0.0.1:8085/api/v1/hls";
-        /// Fetched when an HLS segment is complete, with `[app]`, `[stream]` and `[ts_url]`.
+        /// Fetched when an HLS segment is complete, with `[app]`, `[stream]`, `[ts_url]`, `[param]`.
         on_hls_notify: Vec<String> = Vec::new() => "http://127.0.0.1:8085/[app]/[stream]/[ts_url]";
+        /// Seconds that your server has for an answer, for each url; then it counts as none.
+        timeout: Seconds [0.1..=60] = Seconds::from_millis(3000);
+        /// Whether clients are let in when your server cannot be reached, gives no answer in time
+        /// or one with status 5xx. Any other answer than a yes is a no all the same.
+        fail_open: bool = false;
     }
 }
 

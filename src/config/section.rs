@@ -54,6 +54,10 @@ pub(super) trait Value {
     fn used(&self) -> bool {
         true
     }
+    /// The sections in it, when the value is a section or a list of them.
+    fn sections(&mut self) -> Vec<&mut dyn Section> {
+        Vec::new()
+    }
     /// A section of defaults, when the value is a section or a list of them.
     fn section(&self) -> Option<Box<dyn Section>> {
         None

@@ -103,6 +103,7 @@ const ERRORS: &[(&str, u32, &str)] = &[
     ("listen 1;\nvhost v {\n security {\n  deny play 1.2.3;\n }\n}", 4, "`1.2.3`"),
     ("listen 1;\nvhost v { http_remux { enabled on;\n mount a.mp4; } }", 3, "must end with"),
     ("listen 1;\nvhost v { hls { hls_storage ram;\n hls_mount a; } }", 3, ".m3u8"),
+    ("listen 1;\nvhost v {\n signed_url { enabled on; }\n}", 3, "there is no secret"),
     ("listen 1;\nvhost v { hls on; }", 2, "hls: takes a block"),
     (
         "listen 1;\nvhost v { transcode { enabled on;\n engine { enabled on; vcodec vn; acodec an; } } }",
@@ -143,6 +144,10 @@ fn what_is_odd_is_told_with_its_line() {
         (
             "vhost w { forward { enabled on; } }",
             "line 2: forward: enabled, but there is no destination",
+        ),
+        (
+            "vhost w { http_hooks { on_play http://a/ https://a/; } }",
+            "line 2: on_play: `https://a/` does not begin with http://, nothing else is spoken",
         ),
         ("vhost w { hds { x; } }", "line 2: x: no directive of hds is called so"),
         (
@@ -312,6 +317,8 @@ fn a_vhost_is_found_by_name_or_by_default() {
     assert_eq!(some.vhost("a.com").map(|v| v.name.as_str()), Some("a.com"));
     assert_eq!(some.vhost("b.com"), None);
     assert_eq!(some.vhost("c.com"), None);
+    assert_eq!(some.vhost("A.Com").map(|v| v.name.as_str()), Some("a.com"), "as of hosts");
+    assert_eq!(some.vhost("B.COM"), None, "nor is another spelling of one that is off");
     let all = config(&format!("{text} vhost __defaultVhost__ {{}}"));
     assert_eq!(all.vhost("c.com").map(|v| v.name.as_str()), Some(DEFAULT_VHOST));
     assert_eq!(all.vhost("b.com"), None, "a vhost that is off is not replaced");
@@ -328,6 +335,9 @@ fn a_vhost_has_the_chunk_size_of_the_server_unless_it_sets_its_own() {
 #[test]
 fn without_a_file_the_server_is_made_for_a_board() {
     let config = Config::builtin();
+    let api = &config.http_api;
+    assert!(api.enabled && api.listen.ip.is_some_and(|ip| ip.is_loopback()) && !api.crossdomain);
+    assert!(!api.raw_api.enabled);
     assert_eq!(config.listen, [Endpoint::any(1935)]);
     assert!(!config.daemon && config.pid.is_empty());
     assert_eq!(config.log_tank, LogTank::Console);

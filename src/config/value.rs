@@ -2,6 +2,7 @@
 
 use super::{
     Error,
+    access::Peers,
     section::{Field, Reader, Section, Value, fill, wrong},
     tree::Directive,
 };
@@ -367,6 +368,28 @@ impl Value for Vec<String> {
     }
 }
 
+impl Value for Vec<Peers> {
+    fn kind(&self) -> String {
+        "ip[/bits] ...".into()
+    }
+
+    fn set(&mut self, d: &Directive, _field: &Field, _reader: &mut Reader) -> Result<(), Error> {
+        if d.block {
+            return Err(wrong(d, "takes addresses, not a block"));
+        }
+        self.clear();
+        for word in &d.args {
+            let peers = Peers::parse(word);
+            self.push(peers.ok_or_else(|| wrong(d, format!("`{word}` is not all or ip[/bits]")))?);
+        }
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        self.iter().map(Peers::to_string).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// Command lines, one a directive.
 impl Value for Vec<Vec<String>> {
     fn kind(&self) -> String {
@@ -413,7 +436,7 @@ impl Value for Vec<Pair> {
     }
 }
 
-impl<S: Section + Default + 'static> Value for Rc<S> {
+impl<S: Section + Clone + Default + 'static> Value for Rc<S> {
     fn kind(&self) -> String {
         "{ }".into()
     }
@@ -429,12 +452,16 @@ impl<S: Section + Default + 'static> Value for Rc<S> {
         String::new()
     }
 
+    fn sections(&mut self) -> Vec<&mut dyn Section> {
+        vec![Self::make_mut(self)]
+    }
+
     fn section(&self) -> Option<Box<dyn Section>> {
         Some(Box::new(S::default()))
     }
 }
 
-impl<S: Section + Default + 'static> Value for Vec<Rc<S>> {
+impl<S: Section + Clone + Default + 'static> Value for Vec<Rc<S>> {
     fn kind(&self) -> String {
         "{ }, repeatable".into()
     }
@@ -452,6 +479,10 @@ impl<S: Section + Default + 'static> Value for Vec<Rc<S>> {
 
     fn many(&self) -> bool {
         true
+    }
+
+    fn sections(&mut self) -> Vec<&mut dyn Section> {
+        self.iter_mut().map(|section| Rc::make_mut(section) as &mut dyn Section).collect()
     }
 
     fn section(&self) -> Option<Box<dyn Section>> {

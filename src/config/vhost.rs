@@ -1,7 +1,7 @@
 //! A virtual host and how its streams are played, published and passed on.
 
 use super::{
-    access::{Bandcheck, Refer, Security},
+    access::{Bandcheck, Refer, Security, SignedUrl},
     delivery::{Dash, Dvr, Hds, Hls, HttpRemux, HttpStatic},
     programs::{Exec, HttpHooks, Ingest, Transcode},
     section::section,
@@ -36,6 +36,8 @@ section! {
         refer: Rc<Refer> = Rc::default();
         /// Who may publish and play, by address.
         security: Rc<Security> = Rc::default();
+        /// Lets in who has a signed URL.
+        signed_url: Rc<SignedUrl> = Rc::default();
         /// Makes this vhost a test of the bandwidth.
         bandcheck: Rc<Bandcheck> = Rc::default();
         /// Records streams.
@@ -112,6 +114,9 @@ section! {
         parse_sps: bool = true;
         /// Whether a new publisher of a live stream takes its place; else the new one is refused.
         takeover: bool = false;
+        /// Seconds for which players wait for a publisher that left to come back: connections over
+        /// HTTP stay open, and its times go on. 0: they end with it.
+        hold: Seconds [0..=3600] = Seconds::from_millis(0);
     }
 }
 

@@ -34,6 +34,15 @@ pub fn fragment_name(name: &str, number: u32) -> String {
     format!("{name}Seg1-Frag{number}")
 }
 
+/// Whether `file` is the name of a fragment or the bootstrap of the stream whose files begin with
+/// `name`, finished or not.
+pub fn is_of(name: &str, file: &str) -> bool {
+    let Some(rest) = file.strip_prefix(name) else { return false };
+    let number = rest.strip_prefix("Seg1-Frag").map(|n| n.strip_suffix(".tmp").unwrap_or(n));
+    let digits = |n: &str| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit());
+    number.is_some_and(digits) || matches!(rest, ".abst" | ".abst.temp" | ".f4m.temp")
+}
+
 /// The bootstrap (`abst`) of a live stream that can be played from the first of `fragments` to the
 /// last one. They are in order.
 pub fn bootstrap(fragments: &[Fragment]) -> Vec<u8> {
@@ -164,5 +173,16 @@ mod tests {
         assert_eq!(media_head(0), Some(*b"\0\0\0\x08mdat"));
         assert_eq!(media_head(u64::from(u32::MAX) - 8), Some(*b"\xff\xff\xff\xffmdat"));
         assert_eq!(media_head(u64::from(u32::MAX) - 7), None);
+    }
+
+    #[test]
+    fn files_of_a_stream_are_known_by_their_names() {
+        for file in ["camSeg1-Frag1", "camSeg1-Frag20.tmp", "cam.abst", "cam.abst.temp"] {
+            assert!(is_of("cam", file), "{file}");
+        }
+        for file in ["cam", "cam.f4m", "cam2Seg1-Frag1", "camSeg1-Frag", "camSeg1-Fragx", "cam.ts"]
+        {
+            assert!(!is_of("cam", file), "{file}");
+        }
     }
 }

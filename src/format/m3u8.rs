@@ -28,6 +28,17 @@ pub struct Segment {
     pub discontinuity: bool,
     /// When its first frame came, as ISO 8601 has it; empty if it is not stated.
     pub date: String,
+    /// It is encrypted.
+    pub key: Option<Key>,
+}
+
+/// How a segment is encrypted: AES-128 in CBC mode (§4.3.2.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Where the secret is, relative to the playlist or whole.
+    pub uri: String,
+    /// The initialization vector.
+    pub iv: u128,
 }
 
 impl Playlist {
@@ -44,7 +55,17 @@ impl Playlist {
             let _ = writeln!(text, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuities);
         }
         let _ = writeln!(text, "#EXT-X-TARGETDURATION:{}", self.target);
+        let mut key = &None;
         for segment in &self.segments {
+            if *key != segment.key {
+                key = &segment.key;
+                let _ = match key {
+                    Some(Key { uri, iv }) => {
+                        writeln!(text, "#EXT-X-KEY:METHOD=AES-128,URI=\"{uri}\",IV=0x{iv:032x}")
+                    }
+                    None => writeln!(text, "#EXT-X-KEY:METHOD=NONE"),
+                };
+            }
             if segment.discontinuity {
                 text.push_str("#EXT-X-DISCONTINUITY\n");
             }
@@ -65,6 +86,7 @@ impl Playlist {
         }
         let mut playlist = Self::default();
         let mut segment = Segment::default();
+        let mut key = None;
         let mut timed = false;
         for line in lines.filter(|line| !line.is_empty()) {
             let (tag, value) = line.split_once(':').unwrap_or((line, ""));
@@ -76,6 +98,7 @@ impl Playlist {
                 }
                 "#EXT-X-DISCONTINUITY" => segment.discontinuity = true,
                 "#EXT-X-PROGRAM-DATE-TIME" => segment.date = value.to_owned(),
+                "#EXT-X-KEY" => key = parse_key(value)?,
                 "#EXTINF" => {
                     segment.millis = millis(value)?;
                     timed = true;
@@ -84,6 +107,7 @@ impl Playlist {
                 _ if !timed => return Err(Error::Invalid("a segment without #EXTINF")),
                 _ => {
                     segment.uri = line.to_owned();
+                    segment.key.clone_from(&key);
                     timed = false;
                     playlist.segments.push(std::mem::take(&mut segment));
                 }
@@ -106,6 +130,35 @@ pub fn encode(path: &str) -> String {
     uri
 }
 
+/// The attributes of a key; `None` for no encryption.
+fn parse_key(text: &str) -> Result<Option<Key>, Error> {
+    let (mut uri, mut iv, mut rest) = (None, None, text);
+    while let Some((name, value)) = rest.split_once('=') {
+        let (value, after) = match value.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').ok_or(KEY)?,
+            None => value.split_at(value.find(',').unwrap_or(value.len())),
+        };
+        match name {
+            "METHOD" if value == "NONE" => return Ok(None),
+            "METHOD" if value != "AES-128" => return Err(KEY),
+            "URI" => uri = Some(value.to_owned()),
+            "IV" => {
+                let digits = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X"));
+                let read = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+                iv = Some(read.ok_or(KEY)?);
+            }
+            _ => {}
+        }
+        rest = after.strip_prefix(',').unwrap_or(after);
+    }
+    match (uri, iv) {
+        (Some(uri), Some(iv)) => Ok(Some(Key { uri, iv })),
+        _ => Err(KEY),
+    }
+}
+
+const KEY: Error = Error::Invalid("key in a playlist");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +172,7 @@ mod tests {
         #EXT-X-TARGETDURATION:15\n\
         #EXTINF:10.000, no desc\n\
         cam-7.ts\n\
+        #EXT-X-KEY:METHOD=AES-128,URI=\"cam-8.key\",IV=0x00000000000000000000000000000108\n\
         #EXT-X-DISCONTINUITY\n\
         #EXT-X-PROGRAM-DATE-TIME:2024-03-09T05:06:07.089Z\n\
         #EXTINF:0.104, no desc\n\
@@ -131,6 +185,7 @@ mod tests {
             millis: 104,
             discontinuity: true,
             date: "2024-03-09T05:06:07.089Z".into(),
+            key: Some(Key { uri: "cam-8.key".into(), iv: 0x108 }),
         };
         Playlist { target: 15, sequence: 7, discontinuities: 2, segments: vec![first, second] }
     }
@@ -152,12 +207,28 @@ mod tests {
             "#EXTM3U\n#EXTINF:-1,\na.ts",
             "#EXTM3U\n#EXTINF:1e30,\na.ts",
             "#EXTM3U\n#EXT-X-TARGETDURATION:99999999999",
+            "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128",
+            "#EXTM3U\n#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"a\",IV=0x1",
+            "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"a,IV=0x1",
+            "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"a\",IV=1",
         ] {
             assert!(Playlist::parse(text).is_err(), "{text}");
         }
         mutations(GOLDEN.as_bytes(), |changed| {
             let _ = Playlist::parse(&String::from_utf8_lossy(changed));
         });
+    }
+
+    #[test]
+    fn a_key_counts_until_the_next_one() {
+        let text = "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"a\",IV=0x1\n#EXTINF:1,\n1.ts\n\
+            #EXTINF:1,\n2.ts\n#EXT-X-KEY:METHOD=NONE\n#EXTINF:1,\n3.ts\n";
+        let list = Playlist::parse(text).unwrap();
+        let keys: Vec<_> = list.segments.iter().map(|s| s.key.as_ref().map(|k| k.iv)).collect();
+        assert_eq!(keys, [Some(1), Some(1), None]);
+        let again = list.write();
+        assert_eq!(again.matches("#EXT-X-KEY").count(), 2);
+        assert_eq!(Playlist::parse(&again), Ok(list));
     }
 
     #[test]

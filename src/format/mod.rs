@@ -5,6 +5,8 @@ pub mod adts;
 #[cfg(feature = "hds")]
 pub mod f4;
 pub mod flv;
+#[cfg(feature = "_json")]
+pub mod json;
 #[cfg(feature = "hls")]
 pub mod m3u8;
 #[cfg(feature = "static-files")]

@@ -116,9 +116,9 @@ impl Consumer {
         self.note_place(&mut self.source.clone().state());
     }
 
-    /// From now on each write has one packet.
-    pub fn send_alone(&mut self) {
-        self.alone = true;
+    /// Whether from now on each write has one packet.
+    pub fn send_alone(&mut self, alone: bool) {
+        self.alone = alone;
     }
 
     /// Ready when [`send`](Self::send) has something to do.

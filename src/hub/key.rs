@@ -33,6 +33,11 @@ impl StreamKey {
         !self.form.is_empty()
     }
 
+    /// Whether both are the same stream, in whatever forms.
+    pub fn is_form_of(&self, other: &Self) -> bool {
+        self.derived("") == other.derived("")
+    }
+
     /// The name of the vhost block.
     pub fn vhost(&self) -> &str {
         self.text.get(..self.app.saturating_sub(1)).unwrap_or_default()
@@ -94,6 +99,8 @@ mod tests {
         assert_eq!(key.derived("ts"), key.derived("ts"));
         assert_eq!(key.derived("ts").to_string(), "v/a/s (ts)");
         assert!(key.derived("ts").is_derived() && !key.is_derived());
+        assert!(key.derived("ts").is_form_of(&key) && key.is_form_of(&key.derived("aac")));
+        assert!(!key.is_form_of(&StreamKey::new("v", "a", "t")));
     }
 
     #[test]

@@ -6,8 +6,10 @@
 
 pub mod client;
 mod consumer;
+mod headers;
 pub mod images;
 mod key;
+mod meter;
 pub mod pithy;
 pub mod rate;
 pub mod ring;
@@ -15,9 +17,11 @@ pub mod session;
 mod sink;
 mod source;
 mod stalled;
+mod timeline;
 
 pub use client::{Caller, Client, ClientKind};
 pub use consumer::{Consumer, Sent};
+pub use headers::Headers;
 pub use key::StreamKey;
 pub use sink::{Sink, SinkError};
 pub use source::{Measured, Publisher, Source};
@@ -50,6 +54,8 @@ pub struct Settings {
     pub reduce_headers: bool,
     /// How long packets are gathered before players are woken.
     pub merge: Merge,
+    /// How long players wait for a publisher to come back, in milliseconds; 0: they do not.
+    pub hold_ms: u32,
 }
 
 impl Settings {
@@ -70,6 +76,7 @@ impl Default for Settings {
             mix_correct: false,
             reduce_headers: false,
             merge: Merge::Every(MERGE_MS),
+            hold_ms: 0,
         }
     }
 }
@@ -162,12 +169,13 @@ impl Hub {
         self.inner.sources.borrow().get(key).cloned()
     }
 
-    /// All streams that are published or played, other forms of them included.
+    /// All that is published or played, other forms of streams too.
     pub fn sources(&self) -> Vec<Rc<Source>> {
         self.inner.sources.borrow().values().cloned().collect()
     }
 
-    /// The streams that are published or played, by name: what operators know as streams.
+    /// The streams that are published or played, by name: what operators know as streams. Other
+    /// forms of them do not count.
     pub fn streams(&self) -> Vec<Rc<Source>> {
         let mut sources = self.sources();
         sources.retain(|source| !source.key().is_derived());
@@ -179,6 +187,17 @@ impl Hub {
     /// not every publisher is a connection that could be told.
     pub fn end(&self) {
         self.sources().iter().for_each(|source| source.end());
+    }
+
+    /// To be called now and then: players that waited for a publisher until `now` do not wait any
+    /// longer.
+    pub fn sweep(&self, now: u64) {
+        let sources = self.sources();
+        for given_up in sources.iter().filter(|source| source.gives_up(now)) {
+            log::info!("nobody published {} again", given_up.key());
+            let forms = sources.iter().filter(|s| s.key().is_form_of(given_up.key()));
+            forms.for_each(|form| form.wake());
+        }
     }
 
     /// The merge interval of [`Merge::Auto`] streams from now on, in milliseconds.

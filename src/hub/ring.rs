@@ -147,6 +147,11 @@ impl Ring {
         (self.first + skip as u64..).zip(self.packets.range(skip..))
     }
 
+    /// The newest packet of `kind` that is held.
+    pub fn newest(&self, kind: Kind) -> Option<&Packet> {
+        self.packets.iter().rev().find(|packet| packet.kind == kind)
+    }
+
     /// The place of the oldest packet.
     pub fn first(&self) -> Seq {
         self.first

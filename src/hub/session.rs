@@ -42,7 +42,7 @@ impl fmt::Display for Kick {
 #[derive(Debug)]
 pub struct Session {
     id: u32,
-    peer: IpAddr,
+    peer: Cell<IpAddr>,
     deadline: Cell<Option<(u64, &'static str)>>,
     kick: Cell<Option<Kick>>,
     leave: Cell<Leave>,
@@ -68,9 +68,14 @@ impl Session {
         self.id
     }
 
-    /// The peer's address.
+    /// The client's address: that of the peer, or what a proxy that is believed says.
     pub fn peer(&self) -> IpAddr {
-        self.peer
+        self.peer.get()
+    }
+
+    /// A proxy says who its client is.
+    pub fn set_peer(&self, peer: IpAddr) {
+        self.peer.set(peer);
     }
 
     /// What it does; nothing before it asked for anything.
@@ -178,7 +183,7 @@ impl Registry {
     pub fn enter(self: &Rc<Self>, id: u32, peer: IpAddr) -> Rc<Session> {
         let session = Rc::new(Session {
             id,
-            peer,
+            peer: Cell::new(peer),
             deadline: Cell::new(None),
             kick: Cell::new(None),
             leave: Cell::new(if self.leaving.get() { Leave::Asked } else { Leave::No }),

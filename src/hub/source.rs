@@ -1,7 +1,10 @@
 //! A live stream and the right to send into it.
 
+use super::headers::Headers;
+use super::meter::Meter;
 use super::ring::{Bounds, Ring, Seq};
 use super::stalled::{Copied, Stalled};
+use super::timeline::{End, Rebase};
 use super::{Merge, Owner, Settings, Sink, SinkError, StreamKey};
 use crate::limits::MERGE_BYTES;
 use crate::media::mix::Mix;
@@ -11,27 +14,6 @@ use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
-
-/// What a new player must have before any media: the newest of each, and a number that grows
-/// whenever one of them changes.
-#[derive(Clone, Debug, Default)]
-pub struct Headers {
-    /// `onMetaData`.
-    pub metadata: Option<Packet>,
-    /// AudioSpecificConfig or its like.
-    pub audio: Option<Packet>,
-    /// AVCDecoderConfigurationRecord or its like.
-    pub video: Option<Packet>,
-    /// Changes so far.
-    pub generation: u32,
-}
-
-impl Headers {
-    /// In the order in which they are sent.
-    pub fn iter(&self) -> impl Iterator<Item = &Packet> {
-        [&self.metadata, &self.audio, &self.video].into_iter().flatten()
-    }
-}
 
 /// What is to be told of a stream.
 #[derive(Clone, Debug, Default)]
@@ -46,41 +28,6 @@ pub struct Measured {
     pub audio: Option<Packet>,
     /// The newest video packet that is held.
     pub video: Option<Packet>,
-}
-
-/// Counts what comes for [`WINDOW_MS`], then tells it until the next window is over.
-#[derive(Clone, Copy, Debug, Default)]
-struct Meter {
-    since: Option<u64>,
-    start: u64,
-    bytes: u64,
-    pictures: u64,
-    rates: Option<(u32, u32)>,
-}
-
-/// Long enough to hold some frames, short enough to follow an encoder that adapts.
-const WINDOW_MS: u64 = 3000;
-
-impl Meter {
-    fn count(&mut self, packet: &Packet, now: u64) {
-        if self.since.is_none() {
-            (self.since, self.start) = (Some(now), now);
-        }
-        if now.saturating_sub(self.start) >= WINDOW_MS {
-            self.rates = Some(self.rates(now));
-            (self.start, self.bytes, self.pictures) = (now, 0, 0);
-        }
-        self.bytes += packet.payload.len() as u64;
-        self.pictures += u64::from(packet.kind == Kind::Video && !packet.header);
-    }
-
-    /// Kbit/s and pictures a second since the window began.
-    fn rates(&self, now: u64) -> (u32, u32) {
-        let ms = now.saturating_sub(self.start).max(1);
-        let fps = (self.pictures * 1000 + ms / 2) / ms;
-        let whole = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        (whole(self.bytes * 8 / ms), whole(fps))
-    }
 }
 
 /// A live stream: history, headers, the cursors of its players. It exists while somebody
@@ -109,6 +56,10 @@ pub(super) struct State {
     publisher: Option<u32>,
     epoch: u32,
     meter: Meter,
+    /// The newest time of the stream.
+    last: Option<End>,
+    /// Nobody publishes, and until then players wait for somebody.
+    held: Option<u64>,
 }
 
 /// A player's place.
@@ -144,6 +95,8 @@ impl Source {
             publisher: None,
             epoch: 0,
             meter: Meter::default(),
+            last: None,
+            held: None,
         };
         Self { key, id, owner, state: RefCell::new(state), sinks: RefCell::default() }
     }
@@ -163,19 +116,19 @@ impl Source {
         self.state.borrow().publisher
     }
 
+    /// Whether somebody publishes it, or is waited for.
+    pub fn is_live(&self) -> bool {
+        let state = self.state.borrow();
+        state.publisher.is_some() || state.held.is_some()
+    }
+
     /// What is to be told of it at `now`.
     pub fn measure(&self, now: u64) -> Measured {
         let state = self.state.borrow();
         let (kbps, fps) = state.meter.rates.unwrap_or_else(|| state.meter.rates(now));
-        let mut measured = Measured { kbps, fps, since: state.meter.since, ..Measured::default() };
-        for (_, packet) in state.ring.from(state.ring.first()) {
-            match packet.kind {
-                Kind::Video => measured.video = Some(packet.clone()),
-                Kind::Audio => measured.audio = Some(packet.clone()),
-                Kind::Data => {}
-            }
-        }
-        measured
+        let newest = |kind| state.ring.newest(kind).cloned();
+        let (audio, video) = (newest(Kind::Audio), newest(Kind::Video));
+        Measured { kbps, fps, since: state.meter.since, audio, video }
     }
 
     /// Counts how often somebody began to publish it.
@@ -257,11 +210,31 @@ impl Source {
 
     /// Ends the stream: its receivers finish, what its publisher still sends goes nowhere.
     pub fn end(&self) {
+        self.end_until(None);
+    }
+
+    /// The same; until `held` players wait for another publisher.
+    fn end_until(&self, held: Option<u64>) {
         self.end_sinks();
         let mut state = self.state.borrow_mut();
-        state.publisher = None;
+        (state.publisher, state.held) = (None, held);
         state.ring.forget_key();
         state.trim();
+    }
+
+    /// Whether players have waited long enough at `now`: from then on it is not live.
+    pub(super) fn gives_up(&self, now: u64) -> bool {
+        let mut state = self.state.borrow_mut();
+        let over = state.held.is_some_and(|until| until <= now);
+        if over {
+            state.held = None;
+        }
+        over
+    }
+
+    /// Has all players look at it.
+    pub(super) fn wake(&self) {
+        self.state.borrow_mut().wake();
     }
 
     /// Before anybody else writes what they write.
@@ -342,6 +315,14 @@ impl State {
         self.release();
     }
 
+    fn wake(&mut self) {
+        for cursor in &mut self.cursors {
+            if let Some(waker) = cursor.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
     /// Drops what neither new players nor the present ones need.
     fn trim(&mut self) {
         let slowest = self.cursors.iter().filter_map(|c| c.next).min().unwrap_or(Seq::MAX);
@@ -417,23 +398,33 @@ pub struct Publisher {
     pending_since: Option<u64>,
     /// Packets of an unknown codec or frame type, which were left out.
     dropped: u64,
+    rebase: Rebase,
+    /// See [`hold`](Self::hold).
+    held: Option<u64>,
 }
 
 impl Publisher {
     /// The receivers of a publisher before it end here: both might write the same files.
     pub(super) fn start(source: Rc<Source>, id: u32) -> Self {
         source.end_sinks();
-        let epoch = {
+        let (epoch, rebase) = {
             let mut state = source.state();
-            state.publisher = Some(id);
+            let goes_on = state.publisher.is_some() || state.settings.hold_ms > 0;
+            (state.publisher, state.held) = (Some(id), None);
             state.epoch = state.epoch.wrapping_add(1);
             state.meter = Meter::default();
             let generation = state.headers.generation.wrapping_add(1);
             state.headers = Headers { generation, ..Headers::default() };
             state.ring.forget_key();
-            state.epoch
+            (state.epoch, Rebase::new(state.last.filter(|_| goes_on)))
         };
-        Self { source, epoch, mix: Mix::default(), pending: 0, pending_since: None, dropped: 0 }
+        let (mix, pending, pending_since) = (Mix::default(), 0, None);
+        Self { source, epoch, mix, pending, pending_since, dropped: 0, rebase, held: None }
+    }
+
+    /// When this publisher leaves, players wait for another one until `until` on the owner's clock.
+    pub fn hold(&mut self, until: u64) {
+        self.held = Some(until);
     }
 
     /// The stream.
@@ -461,7 +452,7 @@ impl Publisher {
 
     /// One packet of the stream, at `now` milliseconds of the owner's clock. Players see it after
     /// the next [`flush`](Self::flush). Fails when a sink's policy is to end the stream.
-    pub fn push(&mut self, packet: Packet, now: u64) -> Result<(), SinkError> {
+    pub fn push(&mut self, mut packet: Packet, now: u64) -> Result<(), SinkError> {
         if !classify(packet.kind, &packet.payload).acceptable {
             if self.dropped == 0 {
                 log::warn!("drop {:?} of unknown codec or frame type", packet.kind);
@@ -469,7 +460,9 @@ impl Publisher {
             self.dropped += 1;
             return Ok(());
         }
-        if !self.source.peek().settings.mix_correct {
+        let settings = self.source.settings();
+        packet.dts = self.rebase.time(&packet, now, settings.atc);
+        if !settings.mix_correct {
             self.drain(now)?;
             return self.deliver(packet, now);
         }
@@ -484,10 +477,12 @@ impl Publisher {
     pub fn push_metadata(
         &mut self,
         received: &Packet,
-        shown: Packet,
+        mut shown: Packet,
         now: u64,
     ) -> Result<(), SinkError> {
-        self.feed_sinks(received)?;
+        let atc = self.source.settings().atc;
+        shown.dts = self.rebase.time(&shown, now, atc);
+        self.feed_sinks(&Packet { dts: shown.dts, ..received.clone() })?;
         self.append(shown, now);
         Ok(())
     }
@@ -524,11 +519,7 @@ impl Publisher {
             state.ring.forget_key();
         }
         state.trim();
-        for cursor in &mut state.cursors {
-            if let Some(waker) = cursor.waker.take() {
-                waker.wake();
-            }
-        }
+        state.wake();
     }
 
     /// Delivers what `mix_correct` still holds back.
@@ -576,6 +567,7 @@ impl Publisher {
             return;
         }
         state.meter.count(&packet, now);
+        state.last = End::newer(state.last, &packet, now);
         self.pending += packet.payload.len();
         self.pending_since.get_or_insert(now);
         if state.ring.push(packet) {
@@ -591,7 +583,7 @@ impl Drop for Publisher {
         let _ = self.drain(0);
         self.flush();
         if !self.is_stale() {
-            self.source.end();
+            self.source.end_until(self.held);
         }
         self.source.retire();
     }

@@ -11,6 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
+mod sinks;
+mod slow;
+mod streams;
+
 const FRAMING: Rtmp = Rtmp { chunk_size: 1000 };
 const KEY: u8 = 0x17;
 const INTER: u8 = 0x27;
@@ -142,6 +146,44 @@ impl Wake for Count {
     }
 }
 
+struct Failing(SinkError, Rc<Cell<usize>>);
+
+impl Sink for Failing {
+    fn service(&self) -> &'static str {
+        "test"
+    }
+
+    fn on_packet(&mut self, packet: &Packet) -> Result<(), SinkError> {
+        self.1.set(self.1.get() + 1);
+        if packet.dts < 40 { Ok(()) } else { Err(self.0) }
+    }
+}
+
+/// Writes down its name when it begins and when it ends.
+struct Writer(&'static str, Rc<RefCell<Vec<String>>>);
+
+impl Writer {
+    fn new(name: &'static str, log: &Rc<RefCell<Vec<String>>>) -> Box<Self> {
+        log.borrow_mut().push(format!("{name} begins"));
+        Box::new(Self(name, log.clone()))
+    }
+}
+
+impl Sink for Writer {
+    fn service(&self) -> &'static str {
+        "test"
+    }
+
+    fn on_packet(&mut self, packet: &Packet) -> Result<(), SinkError> {
+        self.1.borrow_mut().push(format!("{} {}", self.0, packet.dts));
+        Ok(())
+    }
+
+    fn on_unpublish(&mut self) {
+        self.1.borrow_mut().push(format!("{} ends", self.0));
+    }
+}
+
 #[test]
 fn a_late_player_gets_metadata_audio_header_video_header_and_then_the_key_frame() {
     let hub = hub();
@@ -201,199 +243,6 @@ fn players_at_the_same_place_send_the_same_image() {
 }
 
 #[test]
-fn a_lapped_player_resumes_at_a_key_frame_and_gets_changed_headers_again() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    publish(&mut publisher, [metadata(1), video_header(1), audio_header(1), video(KEY, 0, 100)]);
-    let mut player = Player::join(&hub, "s", every_packet());
-    assert_eq!(player.seen().len(), 4);
-    let len = RING_BYTES / 100;
-    publish(&mut publisher, [video_header(2)]);
-    for i in 1..=250u32 {
-        publish(&mut publisher, [video(if i % 50 == 0 { KEY } else { INTER }, i * 10, len)]);
-    }
-    assert!(publisher.source().held().0 <= RING_BYTES);
-    let seen = player.seen();
-    assert_eq!(seen, [(2, 2500), (0xaf, 2500), (KEY, 2500), (KEY, 2500)]);
-    assert!(player.consumer.skipped() > 200, "{}", player.consumer.skipped());
-    // Unchanged headers are not sent again.
-    for i in 251..=500u32 {
-        publish(&mut publisher, [video(if i % 50 == 0 { KEY } else { INTER }, i * 10, len)]);
-    }
-    assert_eq!(player.seen(), [(KEY, 5000)]);
-}
-
-#[test]
-fn a_lapped_player_without_a_key_frame_gets_sound_and_waits_for_the_picture() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    publish(&mut publisher, [video(KEY, 0, 100)]);
-    let mut player = Player::join(&hub, "s", every_packet());
-    player.seen();
-    for i in 1..=250u32 {
-        publish(&mut publisher, [video(INTER, i * 10, RING_BYTES / 100)]);
-    }
-    assert_eq!(player.seen(), []);
-    publish(&mut publisher, [sound(2600), video(INTER, 2610, 50), sound(2620)]);
-    publish(&mut publisher, [video(KEY, 2650, 50), video(INTER, 2690, 50)]);
-    assert_eq!(player.seen(), [(0xaf, 2600), (0xaf, 2620), (KEY, 2650), (INTER, 2690)]);
-}
-
-#[test]
-fn a_player_behind_by_more_than_the_queue_goes_to_the_newest_key_frame() {
-    let hub = hub();
-    let settings = Settings { queue_ms: 1000, ..every_packet() };
-    let mut publisher = hub.publish(&key("s"), settings, 1, false).unwrap();
-    publish(&mut publisher, [video(KEY, 0, 50)]);
-    let mut player = Player::join(&hub, "s", settings);
-    player.seen();
-    for i in 1..=25 {
-        publish(&mut publisher, [video(if i == 20 { KEY } else { INTER }, i * 40, 50)]);
-    }
-    assert_eq!(player.seen().len(), 25, "1000 ms are allowed");
-    for i in 26..=55 {
-        publish(&mut publisher, [video(if i == 50 { KEY } else { INTER }, i * 40, 50)]);
-    }
-    let seen = player.seen();
-    assert_eq!((seen.first(), seen.len()), (Some(&(KEY, 2000)), 6), "1200 ms are not");
-}
-
-#[test]
-fn a_half_sent_packet_that_left_the_ring_is_sent_to_its_end() {
-    for room in [1, 15, 5000] {
-        let hub = hub();
-        let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-        let first = video(KEY, 7, 30_000);
-        publish(&mut publisher, [first.clone()]);
-        let mut player = Player::join(&hub, "s", every_packet());
-        assert_eq!(player.send(room), Sent::Some { bytes: room, packets: 0 });
-        for i in 0..200 {
-            publish(&mut publisher, [video(INTER, 10 + i, RING_BYTES / 100)]);
-        }
-        publish(&mut publisher, [video(KEY, 1000, 50)]);
-        assert!(publisher.source().peek().ring.first() > 0, "it left");
-        assert_eq!(publisher.source().peek().stalled.len(), 1);
-        player.drain(4096);
-        let seen = player.messages();
-        assert_eq!(seen.len(), 2);
-        assert_eq!(seen[0].payload, first.payload);
-        assert_eq!((seen[1].timestamp, seen[1].payload[0]), (1000, KEY));
-        assert!(publisher.source().peek().stalled.is_empty(), "the copy is gone");
-    }
-}
-
-/// Players that stand in the first packet of a stream of `len` bytes.
-fn stand(hub: &Hub, publisher: &mut Publisher, stream: &str, len: usize, n: usize) -> Vec<Player> {
-    publish(publisher, [video(KEY, 7, len)]);
-    let mut players: Vec<_> = (0..n).map(|_| Player::join(hub, stream, every_packet())).collect();
-    for player in &mut players {
-        assert_eq!(player.send(100), Sent::Some { bytes: 100, packets: 0 });
-    }
-    players
-}
-
-fn lap(publisher: &mut Publisher) {
-    for i in 0..200 {
-        publish(publisher, [video(INTER, 10 + i, RING_BYTES / 100)]);
-    }
-}
-
-#[test]
-fn copies_for_stalled_players_are_bounded() {
-    let hub = hub();
-    let len = STALLED_BYTES / 4;
-    let mut players = Vec::new();
-    let mut publishers = Vec::new();
-    for name in ["a", "b", "c", "d", "e"] {
-        let mut publisher = hub.publish(&key(name), every_packet(), 1, false).unwrap();
-        players.append(&mut stand(&hub, &mut publisher, name, len, 1));
-        lap(&mut publisher);
-        publishers.push(publisher);
-    }
-    assert_eq!(hub.inner.stalled.get(), STALLED_BYTES, "four fit to the byte");
-    let sent: Vec<_> = players.iter_mut().map(|player| player.send(100)).collect();
-    assert_eq!(sent.iter().position(|sent| *sent == Sent::Lost), Some(4), "{sent:?}");
-    assert!(sent[..4].iter().all(|sent| *sent != Sent::Lost), "{sent:?}");
-    drop(players);
-    assert_eq!(hub.inner.stalled.get(), 0, "who leaves takes its copy along");
-}
-
-#[test]
-fn players_that_stand_in_the_same_packet_share_its_copy() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    let len = STALLED_BYTES;
-    let mut players = stand(&hub, &mut publisher, "s", len, 20);
-    lap(&mut publisher);
-    assert_eq!(publisher.source().peek().stalled.len(), 20);
-    assert_eq!(hub.inner.stalled.get(), len, "one copy for twenty");
-    for player in &mut players[..19] {
-        player.drain(len);
-        assert_eq!(player.messages()[0].payload.len(), len);
-        assert_eq!(hub.inner.stalled.get(), len, "the others need it");
-    }
-    drop(players);
-    assert_eq!(hub.inner.stalled.get(), 0);
-}
-
-#[test]
-fn a_packet_of_one_byte_more_than_there_is_room_for_loses_its_players() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    let mut players = stand(&hub, &mut publisher, "s", STALLED_BYTES + 1, 3);
-    lap(&mut publisher);
-    assert!(players.iter_mut().all(|player| player.send(100) == Sent::Lost));
-    assert_eq!(hub.inner.stalled.get(), 0);
-}
-
-#[test]
-fn a_paused_player_gets_nothing_and_goes_on_at_the_newest_key_frame() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    publish(&mut publisher, [video(KEY, 0, 50)]);
-    let mut player = Player::join(&hub, "s", every_packet());
-    player.seen();
-    player.consumer.pause(true);
-    let frames = (1..100).map(|i| video(if i % 25 == 0 { KEY } else { INTER }, i * 40, 50));
-    publish(&mut publisher, frames);
-    assert_eq!(player.seen(), []);
-    assert!(!player.ready(Waker::noop()));
-    assert!(publisher.source().held().1 <= 25, "nothing is kept for it");
-    player.consumer.pause(false);
-    let seen = player.seen();
-    assert_eq!((seen.first(), seen.len()), (Some(&(KEY, 3000)), 25));
-}
-
-#[test]
-fn a_player_that_pauses_within_a_gop_sees_nothing_twice() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    let mut player = Player::join(&hub, "s", every_packet());
-    publish(&mut publisher, [video(KEY, 0, 50), video(INTER, 40, 50)]);
-    assert_eq!(player.seen().len(), 2);
-    player.consumer.pause(true);
-    publish(&mut publisher, [video(INTER, 80, 50)]);
-    player.consumer.pause(false);
-    publish(&mut publisher, [video(INTER, 120, 50)]);
-    assert_eq!(player.seen(), [(INTER, 80), (INTER, 120)]);
-}
-
-#[test]
-fn a_player_that_pauses_inside_a_packet_gets_the_rest_of_it_and_no_more() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    publish(&mut publisher, (0..10).map(|i| video(KEY, i * 40, 500)));
-    let mut player = Player::join(&hub, "s", every_packet());
-    publish(&mut publisher, (10..20).map(|i| video(INTER, i * 40, 500)));
-    assert!(matches!(player.send(700), Sent::Some { packets: 1, .. }));
-    player.consumer.pause(true);
-    assert!(!player.consumer.at_boundary() && player.ready(Waker::noop()));
-    player.drain(usize::MAX);
-    assert!(player.consumer.at_boundary() && !player.ready(Waker::noop()));
-    assert_eq!(player.messages().len(), 2);
-}
-
-#[test]
 fn without_gop_cache_a_player_waits_for_the_next_key_frame() {
     let hub = hub();
     let settings = Settings { gop_cache: false, ..every_packet() };
@@ -419,100 +268,6 @@ fn a_stream_without_key_frames_is_shown_after_key_wait() {
     }
     publish(&mut publisher, [video(INTER, wait + 1, 50), video(INTER, wait + 40, 50)]);
     assert_eq!(player.seen(), [(INTER, wait + 1), (INTER, wait + 40)]);
-}
-
-#[test]
-fn players_stay_when_the_stream_is_published_again() {
-    let hub = hub();
-    let mut player = Player::join(&hub, "s", every_packet());
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    publish(&mut publisher, [video_header(1), video(KEY, 0, 50), video(INTER, 40, 50)]);
-    let source = publisher.source().clone();
-    drop(publisher);
-    assert_eq!((source.publisher(), source.players()), (None, 1));
-    let mut publisher = hub.publish(&key("s"), every_packet(), 2, false).unwrap();
-    assert!(Rc::ptr_eq(publisher.source(), &source));
-    publish(&mut publisher, [video_header(2), video(KEY, 5, 50)]);
-    assert_eq!(player.seen(), [(KEY, 0), (KEY, 0), (INTER, 40), (KEY, 0), (KEY, 5)]);
-    // Who comes after the end of a stream does not get its last picture.
-    drop(publisher);
-    assert_eq!(Player::join(&hub, "s", every_packet()).seen(), []);
-}
-
-#[test]
-fn the_media_of_a_stream_goes_when_it_has_ended_and_was_read() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    let mut player = Player::join(&hub, "s", every_packet());
-    let mut slow = Player::join(&hub, "s", every_packet());
-    let frames = |from: u32| {
-        let inter = move |i: u32| video(INTER, from + i * 40, 500);
-        std::iter::once(video(KEY, from, 500)).chain((1..50).map(inter))
-    };
-    publish(&mut publisher, frames(0));
-    player.seen();
-    let source = publisher.source().clone();
-    drop(publisher);
-    assert_eq!(source.held(), (50 * 500, 50), "one of them needs it");
-    slow.send(1000);
-    assert!(source.held().1 < 50, "what both have goes");
-    slow.seen();
-    assert_eq!(source.held(), (0, 0));
-    // The same when the slow one leaves.
-    let mut publisher = hub.publish(&key("s"), every_packet(), 2, false).unwrap();
-    publish(&mut publisher, frames(5000));
-    player.seen();
-    drop(publisher);
-    assert_eq!(source.held().1, 50);
-    drop(slow);
-    assert_eq!(source.held(), (0, 0));
-}
-
-#[test]
-fn a_player_that_waited_through_a_republish_without_headers_is_not_stuck() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    publish(&mut publisher, [audio_header(1), sound(0)]);
-    let mut player = Player::join(&hub, "s", every_packet());
-    drop(publisher);
-    let mut publisher = hub.publish(&key("s"), every_packet(), 2, false).unwrap();
-    publish(&mut publisher, [sound(10), sound(20)]);
-    assert_eq!(player.seen(), [(0xaf, 10), (0xaf, 20)]);
-}
-
-#[test]
-fn a_stream_that_is_taken_over_hears_nothing_more_of_the_old_publisher() {
-    let hub = hub();
-    let mut old = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    publish(&mut old, [video_header(1), video(KEY, 0, 50)]);
-    let calls = Rc::new(Cell::new(0));
-    old.attach(Box::new(Failing(SinkError::Disconnect, calls.clone())));
-    let mut player = Player::join(&hub, "s", every_packet());
-    player.seen();
-    let busy = hub.publish(&key("s"), every_packet(), 2, false).err();
-    assert_eq!(busy, Some(Refused::Busy { publisher: 1 }));
-    let mut new = hub.publish(&key("s"), every_packet(), 2, true).unwrap();
-    assert!(old.is_stale() && !new.is_stale());
-    publish(&mut old, [metadata(9), video_header(9), video(KEY, 40, 50)]);
-    assert_eq!(calls.get(), 0, "nor do its sinks");
-    publish(&mut new, [video_header(2), video(KEY, 7, 50)]);
-    drop(old);
-    assert_eq!(new.source().publisher(), Some(2), "the old one takes nothing along");
-    publish(&mut new, [video(INTER, 47, 50)]);
-    assert_eq!(player.seen(), [(KEY, 0), (KEY, 7), (INTER, 47)]);
-}
-
-#[test]
-fn a_publisher_that_leaves_late_takes_no_other_stream_along() {
-    let hub = hub();
-    let old = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    let new = hub.publish(&key("s"), every_packet(), 2, true).unwrap();
-    drop(new);
-    let next = hub.publish(&key("s"), every_packet(), 3, false).unwrap();
-    drop(old);
-    assert_eq!(hub.find(&key("s")).and_then(|source| source.publisher()), Some(3));
-    drop(next);
-    assert!(hub.find(&key("s")).is_none());
 }
 
 #[test]
@@ -552,7 +307,7 @@ fn a_player_that_is_sent_packets_alone_gets_all_of_them() {
     let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
     publish(&mut publisher, [video(KEY, 0, 50), sound(10), video(INTER, 40, 50)]);
     let mut player = Player::join(&hub, "s", every_packet());
-    player.consumer.send_alone();
+    player.consumer.send_alone(true);
     for _ in 0..3 {
         assert!(matches!(player.send(usize::MAX), Sent::Some { packets: 1, .. }));
     }
@@ -701,36 +456,6 @@ fn times_that_wrap_at_31_bits_go_on() {
 }
 
 #[test]
-fn a_source_leaves_the_hub_when_nobody_is_left() {
-    let hub = hub();
-    let publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    let player = hub.consume(&key("s"), every_packet()).unwrap();
-    drop(publisher);
-    assert!(hub.find(&key("s")).is_some(), "a player waits");
-    drop(player);
-    assert!(hub.find(&key("s")).is_none() && hub.sources().is_empty());
-    let player = hub.consume(&key("s"), every_packet()).unwrap();
-    let publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    drop(player);
-    assert!(hub.find(&key("s")).is_some());
-    drop(publisher);
-    assert!(hub.find(&key("s")).is_none());
-}
-
-#[test]
-fn there_are_max_streams_and_no_more() {
-    let hub = hub();
-    let open = |i: usize| hub.consume(&key(&i.to_string()), every_packet());
-    let mut all: Vec<_> = (0..MAX_STREAMS).map(|i| open(i).unwrap()).collect();
-    assert_eq!(open(MAX_STREAMS).err(), Some(Refused::TooManyStreams));
-    assert!(open(7).is_ok(), "a stream that is there has room for players");
-    let refused = hub.publish(&key("new"), every_packet(), 1, false).err();
-    assert_eq!(refused, Some(Refused::TooManyStreams));
-    all.pop();
-    assert!(hub.publish(&key("new"), every_packet(), 1, false).is_ok());
-}
-
-#[test]
 fn an_unknown_codec_is_left_out_and_counted() {
     let hub = hub();
     let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
@@ -738,148 +463,6 @@ fn an_unknown_codec_is_left_out_and_counted() {
     let odd = Packet::new(Kind::Video, 0, Bytes::from_static(&[0x1f, 1, 0, 0, 0]));
     publish(&mut publisher, [odd, video(KEY, 0, 50)]);
     assert_eq!((publisher.dropped(), player.seen()), (1, vec![(KEY, 0)]));
-}
-
-struct Failing(SinkError, Rc<Cell<usize>>);
-
-impl Sink for Failing {
-    fn service(&self) -> &'static str {
-        "test"
-    }
-
-    fn on_packet(&mut self, packet: &Packet) -> Result<(), SinkError> {
-        self.1.set(self.1.get() + 1);
-        if packet.dts < 40 { Ok(()) } else { Err(self.0) }
-    }
-}
-
-#[test]
-fn a_failing_sink_is_given_up_or_ends_the_stream() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    let calls = Rc::new(Cell::new(0));
-    publisher.attach(Box::new(Failing(SinkError::Ignore, calls.clone())));
-    publish(&mut publisher, (0..5).map(|i| video(KEY, i * 20, 50)));
-    assert_eq!(calls.get(), 3, "given up at its first failure");
-    publisher.attach(Box::new(Failing(SinkError::Disconnect, calls)));
-    assert_eq!(publisher.push(video(KEY, 100, 50), 0), Err(SinkError::Disconnect));
-}
-
-/// What a sink that joins later saw: first bytes, and flushes.
-#[derive(Clone, Default)]
-struct Seen(Rc<RefCell<Vec<u8>>>, Rc<Cell<usize>>);
-
-impl Sink for Seen {
-    fn service(&self) -> &'static str {
-        "test"
-    }
-
-    fn on_packet(&mut self, packet: &Packet) -> Result<(), SinkError> {
-        self.0.borrow_mut().push(packet.payload[0] ^ packet.dts as u8);
-        if packet.dts == 99 { Err(SinkError::Finished) } else { Ok(()) }
-    }
-
-    fn on_flush(&mut self) {
-        self.1.set(self.1.get() + 1);
-    }
-}
-
-#[test]
-fn a_sink_that_joins_a_live_stream_sees_it_from_the_key_frame_on() {
-    let hub = hub();
-    let seen = Seen::default();
-    let idle = hub.consume(&key("s"), every_packet()).unwrap();
-    assert!(!idle.source().attach(Box::new(seen.clone())), "nobody publishes");
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    publish(&mut publisher, [video_header(1), audio_header(1), video(KEY, 1, 50)]);
-    publish(&mut publisher, [video(INTER, 2, 50), video(KEY, 4, 50), video(INTER, 5, 50)]);
-    assert!(publisher.source().attach(Box::new(seen.clone())));
-    // Audio header, video header, the newest key frame and what follows.
-    assert_eq!(seen.0.take(), [0xaf, KEY, KEY ^ 4, INTER ^ 5]);
-    publish(&mut publisher, [video(INTER, 6, 50), video(INTER, 99, 50), video(INTER, 7, 50)]);
-    assert_eq!(seen.0.take(), [INTER ^ 6, INTER ^ 99], "it went when it had finished");
-    assert_eq!(seen.1.get(), 1, "when it joined");
-}
-
-/// Writes down its name when it begins and when it ends.
-struct Writer(&'static str, Rc<RefCell<Vec<String>>>);
-
-impl Writer {
-    fn new(name: &'static str, log: &Rc<RefCell<Vec<String>>>) -> Box<Self> {
-        log.borrow_mut().push(format!("{name} begins"));
-        Box::new(Self(name, log.clone()))
-    }
-}
-
-impl Sink for Writer {
-    fn service(&self) -> &'static str {
-        "test"
-    }
-
-    fn on_packet(&mut self, packet: &Packet) -> Result<(), SinkError> {
-        self.1.borrow_mut().push(format!("{} {}", self.0, packet.dts));
-        Ok(())
-    }
-
-    fn on_unpublish(&mut self) {
-        self.1.borrow_mut().push(format!("{} ends", self.0));
-    }
-}
-
-#[test]
-fn the_sinks_of_a_publisher_end_before_those_of_the_next_begin() {
-    let (hub, log) = (hub(), Rc::default());
-    let mut first = hub.publish(&key("s"), every_packet(), 1, true).unwrap();
-    first.attach(Writer::new("a", &log));
-    publish(&mut first, [video(KEY, 1, 50)]);
-    let mut second = hub.publish(&key("s"), every_packet(), 2, true).unwrap();
-    second.attach(Writer::new("b", &log));
-    publish(&mut first, [video(KEY, 2, 50)]);
-    first.attach(Writer::new("late", &log));
-    publish(&mut second, [video(KEY, 3, 50)]);
-    drop(first);
-    publish(&mut second, [video(KEY, 4, 50)]);
-    drop(second);
-    let want = ["a begins", "a 1", "a ends", "b begins", "late begins", "b 3", "b 4", "b ends"];
-    assert_eq!(*log.borrow(), want);
-}
-
-#[test]
-fn the_end_of_the_hub_ends_every_stream_once() {
-    let (hub, log) = (hub(), Rc::default());
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    publisher.attach(Writer::new("a", &log));
-    publish(&mut publisher, [video(KEY, 1, 50)]);
-    hub.end();
-    assert!(publisher.is_stale() && publisher.source().publisher().is_none());
-    publish(&mut publisher, [video(KEY, 2, 50)]);
-    drop(publisher);
-    assert_eq!(*log.borrow(), ["a begins", "a 1", "a ends"]);
-    assert!(hub.find(&key("s")).is_none());
-}
-
-#[test]
-fn another_form_of_a_stream_lives_beside_it() {
-    let hub = hub();
-    let form = key("s").derived("ts");
-    let mut publisher = hub.publish(&form, every_packet(), 1, false).unwrap();
-    assert!(hub.find(&key("s")).is_none());
-    // Not checked: no FLV tag begins so.
-    let packet = |key| Packet {
-        payload: Bytes::from_static(&[0x47, 1]),
-        dts: 0,
-        kind: Kind::Video,
-        key,
-        header: false,
-    };
-    publisher.push_derived(packet(true));
-    publisher.push_derived(packet(false));
-    publisher.flush();
-    let player = hub.consume(&form, every_packet()).unwrap();
-    assert_eq!((player.source().gop().0, publisher.dropped()), (2, 0));
-    let live = player.source().clone();
-    drop(publisher);
-    assert!(live.publisher().is_none());
 }
 
 #[test]
@@ -893,16 +476,4 @@ fn sound_is_held_for_new_players_on_request() {
     let times: Vec<u32> = player.seen().iter().map(|(_, time)| *time).collect();
     assert_eq!(times, [880, 900, 920, 940, 960, 980]);
     assert_eq!(held, 6, "and no more than that");
-}
-
-#[test]
-fn rates_are_those_of_the_last_seconds() {
-    let hub = hub();
-    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
-    assert_eq!(publisher.source().measure(0).since, None);
-    for i in 0..200 {
-        publisher.push(video(KEY, i * 40, 500), 1000 + u64::from(i) * 40).unwrap();
-    }
-    let measured = publisher.source().measure(9000);
-    assert_eq!((measured.since, measured.kbps, measured.fps), (Some(1000), 100, 25));
 }

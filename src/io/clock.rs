@@ -20,3 +20,8 @@ pub fn unix() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// Ticks of the kernel's statistics in a second (`USER_HZ`).
+pub fn ticks_a_second() -> u64 {
+    rustix::param::clock_ticks_per_second().max(1)
+}

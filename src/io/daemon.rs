@@ -5,7 +5,6 @@ use rustix::stdio::{dup2_stderr, dup2_stdout};
 use std::env;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Starts this program again with its own arguments and `argument`, hands on what it prints, and
@@ -64,12 +63,6 @@ pub fn release() -> io::Result<()> {
     dup2_stdout(&null)?;
     dup2_stderr(&null)?;
     Ok(())
-}
-
-/// Whether this is a container, where the first process must not end.
-pub fn is_in_container() -> bool {
-    let marks = ["/.dockerenv", "/run/.containerenv"];
-    marks.iter().any(|mark| Path::new(mark).exists()) || env::var_os("container").is_some()
 }
 
 /// The number of the parent process; 0 for one outside of our view.

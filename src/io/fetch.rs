@@ -275,7 +275,8 @@ impl Client {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| tcp::plain(peer.ip()));
         let session = self.sessions.enter(self.connections.get(), peer);
         let mut link = Link::new(socket, client::Client::default(), session);
-        link.hurry = false;
+        // A small reply often comes in two writes, and the second one waits for our acknowledgement.
+        link.hurry = request.keep_alive;
         stage.set("waiting for the reply");
         let head = ask(&mut link, request).await?;
         Ok((Kept { host: url.host.clone(), port: url.port, since: 0, link }, head))

@@ -25,6 +25,7 @@ pub mod pidfile;
 pub mod player;
 pub mod proc;
 pub mod proxied;
+#[cfg(feature = "_random")]
 pub mod random;
 mod reactor;
 pub mod read;
@@ -38,6 +39,8 @@ mod syslog;
 pub mod tcp;
 pub mod timer;
 pub mod udp;
+#[cfg(feature = "reload")]
+pub mod watch;
 #[cfg(feature = "watchdog")]
 pub mod watchdog;
 pub mod zone;

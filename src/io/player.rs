@@ -36,11 +36,17 @@ pub struct Player<F> {
 impl<F: Framing> Player<F> {
     /// Sends what `consumer` reads in `framing`. With an `interval` that is not zero each packet
     /// goes out alone, and that much later than the one before.
-    pub fn new(mut consumer: Consumer, framing: F, interval: Duration) -> Self {
-        if !interval.is_zero() {
-            consumer.send_alone();
-        }
-        Self { consumer, framing, interval, pause: Pause::default(), packets: 0 }
+    pub fn new(consumer: Consumer, framing: F, interval: Duration) -> Self {
+        let pause = Pause::default();
+        let mut player = Self { consumer, framing, interval, pause, packets: 0 };
+        player.set_interval(interval);
+        player
+    }
+
+    /// Another interval from now on.
+    pub fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+        self.consumer.send_alone(!interval.is_zero());
     }
 
     /// Packets sent.

@@ -1,17 +1,33 @@
-//! What nobody can foretell.
+//! Bytes that nobody can guess.
 
-use std::fs::File;
-use std::io::{self, Read};
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::io;
 
-/// Bytes from the system's source, which does not wait. Of its file, because the call is not in
-/// kernels before 3.17.
+/// Fills `bytes` with random bytes for secrets. Never blocks: early after the start of a machine
+/// that has gathered no randomness yet it fails.
+pub fn fill(mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match getrandom(&mut *bytes, GetRandomFlags::NONBLOCK) {
+            Ok(n) => bytes = bytes.get_mut(n..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                return Err(io::Error::other("the system has no randomness yet"));
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+/// `N` such bytes.
 pub fn bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    fill(&mut bytes)?;
     Ok(bytes)
 }
 
-/// `N` such bytes as hexadecimal digits.
+/// The same as hexadecimal digits.
 pub fn hex<const N: usize>() -> io::Result<String> {
     Ok(bytes::<N>()?.iter().map(|byte| format!("{byte:02x}")).collect())
 }
@@ -21,9 +37,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_are_never_the_same() {
-        let (one, other) = (hex::<16>().unwrap(), hex::<16>().unwrap());
-        assert_eq!((one.len(), other.len()), (32, 32));
-        assert_ne!(one, other);
+    fn no_two_secrets_are_the_same() {
+        let (mut a, mut b) = ([0; 16], [0; 16]);
+        fill(&mut a).unwrap();
+        fill(&mut b).unwrap();
+        assert!(a != b && a != [0; 16]);
+        assert_eq!(hex::<16>().unwrap().len(), 32);
     }
 }

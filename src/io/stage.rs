@@ -5,6 +5,7 @@ use crate::hub::rate::{Rate, Window};
 use crate::io::clock;
 use std::cell::Cell;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How often the windows of the rates are looked at.
@@ -14,17 +15,17 @@ const SAMPLE_MS: u64 = 3000;
 #[derive(Debug)]
 pub struct Stages {
     pithy: Pithy,
-    interval: Cell<u64>,
+    interval: Rc<Cell<u64>>,
 }
 
 impl Stages {
     /// A line every `interval`.
     pub fn new(interval: Duration) -> Self {
         let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        Self { pithy: Pithy::default(), interval: Cell::new(interval) }
+        Self { pithy: Pithy::default(), interval: Rc::new(Cell::new(interval)) }
     }
 
-    /// A line every `interval` from now on, for those that come.
+    /// A line every `interval` from now on.
     pub fn set_interval(&self, interval: Duration) {
         self.interval.set(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
     }
@@ -34,7 +35,7 @@ impl Stages {
         let now = clock::now();
         Progress {
             turn: self.pithy.join(stage, now),
-            interval: self.interval.get(),
+            interval: self.interval.clone(),
             sampled: now,
             received: Rate::new(now),
             sent: Rate::new(now),
@@ -46,7 +47,7 @@ impl Stages {
 #[derive(Debug)]
 pub struct Progress {
     turn: Turn,
-    interval: u64,
+    interval: Rc<Cell<u64>>,
     sampled: u64,
     received: Rate,
     sent: Rate,
@@ -61,14 +62,14 @@ impl Progress {
             self.sampled = now;
             self.sample(now, received, sent);
         }
-        let age = self.turn.due(now, self.interval)?;
+        let age = self.turn.due(now, self.interval.get())?;
         self.sample(now, received, sent);
         Some(Line { mark: self.turn.stage().mark(), age, sent: self.sent, received: self.received })
     }
 
     /// The same for a client whose line has no rates: its age in milliseconds, when it is its turn.
     pub fn age(&mut self) -> Option<u64> {
-        self.turn.due(clock::now(), self.interval)
+        self.turn.due(clock::now(), self.interval.get())
     }
 
     fn sample(&mut self, now: u64, received: u64, sent: u64) {

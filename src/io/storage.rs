@@ -104,6 +104,16 @@ pub fn walk(root: &Path, see: &mut dyn FnMut(Found)) {
     visit(root, STORAGE_DEPTH, see);
 }
 
+/// Deletes the regular files in `dir`, not those below it, whose names are `unwanted`; how many.
+pub fn sweep(dir: &Path, unwanted: impl Fn(&str) -> bool) -> usize {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let unwanted = entries.flatten().filter(|entry| {
+        entry.file_type().is_ok_and(|kind| kind.is_file())
+            && entry.file_name().to_str().is_some_and(&unwanted)
+    });
+    unwanted.filter(|entry| fs::remove_file(entry.path()).is_ok()).count()
+}
+
 fn visit(dir: &Path, depth: usize, see: &mut dyn FnMut(Found)) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {

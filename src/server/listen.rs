@@ -21,8 +21,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CLOSING: Duration = Duration::from_millis(5);
 /// Descriptors that the process has beside its sockets: 3 standard streams, 2 of our reactor, 4 of
 /// async-io's, 2 ends of the signal socket and one more for each of 6 signals, the pid file, the
-/// sockets to the service manager and to syslog, the watchdog, 1 to spare.
-const OWN_FILES: usize = 22;
+/// sockets to the service manager and to syslog, the watchdog, 1 to watch the configuration file,
+/// 1 to spare.
+const OWN_FILES: usize = 23;
 
 /// RTMP, which every image has.
 const RTMP: Port = Port {
@@ -85,7 +86,7 @@ pub struct Listeners(RefCell<Vec<Open>>);
 /// A socket that listens, and a way to end it.
 #[derive(Debug)]
 struct Open {
-    name: &'static str,
+    port: Port,
     endpoint: Endpoint,
     address: SocketAddr,
     proxied: bool,
@@ -95,7 +96,7 @@ struct Open {
 impl Open {
     /// Whether it is what `config` asks for as `port` at `endpoint`.
     fn is(&self, port: &Port, endpoint: Endpoint, config: &Config) -> bool {
-        (self.name, self.endpoint) == (port.name, endpoint)
+        (self.port.name, self.endpoint) == (port.name, endpoint)
             && self.proxied == is_proxied(config, self.address)
     }
 }
@@ -105,8 +106,8 @@ impl Listeners {
     pub fn open(&self, cx: &Rc<Context>, listener: Listener) {
         let (close, closed) = run::once();
         let (name, address) = (listener.port.name, listener.address);
-        let (endpoint, proxied) = (listener.endpoint, listener.proxied);
-        self.0.borrow_mut().push(Open { name, endpoint, address, proxied, close });
+        let Listener { port, endpoint, proxied, .. } = listener;
+        self.0.borrow_mut().push(Open { port, endpoint, address, proxied, close });
         let context = cx.clone();
         let serve = async move {
             run::first(closed, listener.serve(context)).await;
@@ -120,30 +121,51 @@ impl Listeners {
     pub async fn follow(&self, cx: &Rc<Context>, config: &Config) -> Result<(), StartError> {
         let wanted: Vec<_> = wanted(config).collect();
         let is_wanted = |open: &Open| wanted.iter().any(|(p, e)| open.is(p, *e, config));
-        let mut bound = Vec::new();
+        let (mut bound, mut closed) = (Vec::new(), Vec::new());
         for (port, endpoint) in &wanted {
             if self.0.borrow().iter().any(|open| open.is(port, *endpoint, config)) {
                 continue;
             }
             // The same port at other addresses is free only when the former socket is closed.
-            if self.close(|open| open.endpoint.port == endpoint.port && !is_wanted(open)) {
+            let gone = self.close(|open| open.endpoint.port == endpoint.port && !is_wanted(open));
+            if !gone.is_empty() {
+                closed.extend(gone);
                 run::sleep(CLOSING).await;
             }
-            bound.push(bind_one(*port, *endpoint, config)?);
+            match bind_one(*port, *endpoint, config) {
+                Ok(listener) => bound.push(listener),
+                Err(e) => {
+                    drop(bound);
+                    self.open_again(cx, closed);
+                    return Err(e);
+                }
+            }
         }
         self.close(|open| !is_wanted(open));
         bound.into_iter().for_each(|listener| self.open(cx, listener));
         Ok(())
     }
 
-    /// Closes those that are `meant`. Whether there were any.
-    fn close(&self, meant: impl Fn(&Open) -> bool) -> bool {
+    /// Closes those that are `meant`, and says which they were.
+    fn close(&self, meant: impl Fn(&Open) -> bool) -> Vec<(Port, Endpoint)> {
         let mut all = self.0.borrow_mut();
         let (closed, open): (Vec<_>, Vec<_>) = all.drain(..).partition(meant);
         *all = open;
-        let any = !closed.is_empty();
-        closed.into_iter().for_each(|open| open.close.set());
-        any
+        let closed = closed.into_iter().map(|open| {
+            open.close.set();
+            (open.port, open.endpoint)
+        });
+        closed.collect()
+    }
+
+    /// Opens what was closed for something that then failed.
+    fn open_again(&self, cx: &Rc<Context>, closed: Vec<(Port, Endpoint)>) {
+        for (port, endpoint) in closed {
+            match bind_one(port, endpoint, &cx.config()) {
+                Ok(listener) => self.open(cx, listener),
+                Err(e) => log::error!("{}", e.text),
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ mod reload;
 pub mod rtmp;
 
 use crate::config::{self, Config, Endpoint, HttpServer, LogTank};
-use crate::context::{self, Context};
+use crate::context::{self, Change, Context};
 use crate::hub::session::Kick;
 use crate::io::run::{self, Spawner, sleep};
 use crate::io::signal::{Request, Signals};
@@ -98,6 +98,9 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     if process::hand_over(options, &config)? {
         return Ok(());
     }
+    let mut own = options.clone();
+    // A reload finds it from another directory, too.
+    own.config = own.config.map(|path| std::path::absolute(&path).unwrap_or(path));
     if !matches!(config.work_dir.as_str(), "" | "./") {
         files::change_directory(Path::new(&config.work_dir))
             .map_err(|e| StartError::new(1023, format!("work_dir {}: {e}", config.work_dir)))?;
@@ -108,8 +111,7 @@ pub fn run(options: &Options, config: Config) -> Result<(), StartError> {
     banner::print(options, &config, &listeners);
     tank::configure(&log_settings(&config))
         .map_err(|e| StartError::new(1023, format!("the log has no thread: {e}")))?;
-    let options = options.clone();
-    run::run(|spawner| serve(options, config, listeners, process, spawner))
+    run::run(|spawner| serve(own, config, listeners, process, spawner))
         .map_err(|e| StartError::new(1013, format!("epoll: {e}")))?
 }
 
@@ -135,6 +137,7 @@ async fn serve(
     let signals = Signals::new()
         .map_err(|e| StartError::new(1048, format!("signals cannot be received: {e}")))?;
     let cx = Context::new(config, options.demo, spawner);
+    cx.set_file(options.config.as_deref());
     let open = cx.part::<listen::Listeners>();
     listeners.into_iter().for_each(|listener| open.open(&cx, listener));
     for service in SERVICES {
@@ -152,6 +155,7 @@ async fn serve(
         loop {
             sleep(SWEEP).await;
             context.sessions.sweep(clock::now());
+            context.hub.sweep(clock::now());
             context.hub.pool().reap();
         }
     });
@@ -162,7 +166,7 @@ async fn serve(
     cx.spawner.spawn(answer_reloads(cx.clone(), options.clone(), Rc::downgrade(&process)));
     let (context, own, at_once) = (cx.clone(), process.clone(), quick.clone());
     cx.spawner.spawn(async move {
-        let obeyed = obey(signals, &context, &options, &own);
+        let obeyed = obey(signals, &context, &own);
         let how = run::unless(own.orphaned(), obeyed).await;
         at_once.set(how == Some(Stop::AtOnce));
         stop_now.set();
@@ -181,12 +185,7 @@ enum Stop {
 }
 
 /// Acts on signals until one of them is to stop, or the server has left.
-async fn obey(
-    mut signals: Signals,
-    cx: &Rc<Context>,
-    options: &Options,
-    process: &Process,
-) -> Stop {
+async fn obey(mut signals: Signals, cx: &Rc<Context>, process: &Process) -> Stop {
     let mut leaving: Pin<Box<dyn Future<Output = ()>>> = Box::pin(std::future::pending());
     let mut leaves = false;
     loop {
@@ -203,11 +202,9 @@ async fn obey(
                 leaving = Box::pin(process::leave(cx.clone(), !for_another));
             }
             Request::Stop | Request::Grace | Request::Drain => {}
+            // When there is no room, enough reloads wait already.
             Request::Reload => {
-                process.reloading();
-                // Whoever asks otherwise wants to know; the log says it to all.
-                let _ = reload::reload(cx, options).await;
-                process.reloaded(cx);
+                cx.reloads.tell(Change::File);
             }
             Request::Reopen => {
                 tank::reopen();
@@ -217,13 +214,30 @@ async fn obey(
     }
 }
 
-/// Reloads for services that ask for it.
+/// Changes the configuration for the signal and for services that ask for it: one change after
+/// another, and one for all who want the file read before that begins.
 async fn answer_reloads(cx: Rc<Context>, options: Options, process: Weak<Process>) {
-    while let Some(asked) = cx.reloads.next().await {
-        let Some(process) = process.upgrade() else { return };
+    let mut next = None;
+    loop {
+        let first = match next.take() {
+            Some(first) => Some(first),
+            None => cx.reloads.next().await,
+        };
+        let (Some((change, asked)), Some(process)) = (first, process.upgrade()) else { return };
+        let mut asked = vec![asked];
+        if matches!(change, Change::File) {
+            while let Some((other, waits)) = cx.reloads.next_of_now() {
+                if !matches!(other, Change::File) {
+                    next = Some((other, waits));
+                    break;
+                }
+                asked.push(waits);
+            }
+        }
         process.reloading();
-        asked.answer(reload::reload(&cx, &options).await);
+        let result = reload::reload(&cx, &options, change).await;
         process.reloaded(&cx);
+        asked.into_iter().for_each(|asked| asked.answer(result.clone()));
     }
 }
 
@@ -246,6 +260,9 @@ async fn stop(cx: &Rc<Context>, quick: bool) {
     sleep(Duration::from_millis(1)).await;
     if !written || !cx.disk.finish(disk) {
         log::warn!("the disk is too slow, {} bytes are not written", cx.disk.queued());
+    }
+    for finish in SERVICES.iter().filter_map(|service| (service.finish)(cx)) {
+        finish.await;
     }
     log::info!("server stops, {} connections were cut", cx.sessions.len());
 }

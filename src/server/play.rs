@@ -14,6 +14,7 @@ use crate::proto::rtmp::server::{Event, Server};
 use crate::server::access::Opened;
 use crate::server::rtmp::{Outcome, log_note, log_protocol, tell};
 use crate::service::admission::Refusal;
+use crate::service::terms::Terms;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -29,6 +30,7 @@ pub(super) async fn serve(
 ) -> Outcome {
     let vhost = &opened.vhost;
     let settings = context::settings(vhost);
+    let mut terms = Terms::new(cx, vhost.clone());
     let consumer = match cx.hub.consume(&opened.key, settings) {
         Ok(consumer) => consumer,
         Err(refused) => return Outcome::Refused(refused.into()),
@@ -43,12 +45,11 @@ pub(super) async fn serve(
     let mut source_id = consumer.source().publisher();
 
     let framing = Rtmp { chunk_size: link.machine.out_chunk_size() as u32 };
-    let mut player = Player::new(consumer, framing, vhost.play.send_min_interval.0);
+    let mut player = Player::new(consumer, framing, terms.interval());
     let mut progress = cx.stages.enter(Stage::Play);
-    // Until the first picture is out, small writes do not wait for acknowledgements.
-    let mut starting = !vhost.tcp_nodelay;
     let mut flowing = false;
     let mut outcome = poll_fn(|task| {
+        terms.follow(cx, &mut player, link);
         let polled = player.poll(task, link, |_, consumer, event| match event {
             Event::Pause(pause) => {
                 consumer.pause(pause);
@@ -76,19 +77,15 @@ pub(super) async fn serve(
                 log::info!("update source_id={id}[{id}]");
             }
         }
-        if starting && player.packets() > 0 && player.consumer.is_caught_up() {
-            starting = false;
-            if let Err(e) = tcp::set_nodelay(link.socket(), false) {
-                log::warn!("socket options: {e}");
-            }
-        }
+        terms.settle(&player, link);
         let over = duration > 0.0 && f64::from(player.consumer.played()) >= duration;
         if over && polled.is_pending() && player.consumer.at_boundary() {
             let text = format!("the {duration} ms that were asked for are over");
             return Poll::Ready(Ok(Some(Refusal::new(2019, text))));
         }
         if let Some(line) = progress.tick(link.traffic()) {
-            let (msgs, mw) = (player.packets(), cx.merge_ms(&settings));
+            let mw = cx.merge_ms(&player.consumer.source().settings());
+            let msgs = player.packets();
             log::info!("{line}, msgs={msgs}, mw={mw}, {}", line.minute());
         }
         polled.map_ok(|()| None)

@@ -43,6 +43,8 @@ pub enum Event<'a> {
     Recorded {
         /// The stream.
         key: &'a StreamKey,
+        /// Who published it when the recording began; nobody when that was no connection.
+        by: Option<&'a Rc<Client>>,
         /// The file, by its final name.
         file: &'a Path,
     },
@@ -55,6 +57,8 @@ pub enum Event<'a> {
 pub struct Segment<'a> {
     /// The stream.
     pub key: &'a StreamKey,
+    /// Who publishes it; nobody when that is no connection.
+    pub by: Option<&'a Rc<Client>>,
     /// Seconds.
     pub duration: f64,
     /// The file, as `hls_path` and `hls_ts_file` name it; also where segments are in memory only.
@@ -94,6 +98,12 @@ pub fn tell_closed(cx: &Rc<Context>, session: &Session) {
         let (received, sent) = session.traffic();
         tell(cx, &Event::Closed { client: &client, received, sent });
     }
+}
+
+/// The client that publishes `key` now; `None` when nobody does, or what does is no connection.
+pub fn publisher(cx: &Context, key: &StreamKey) -> Option<Rc<Client>> {
+    let id = cx.hub.find(key)?.publisher()?;
+    cx.sessions.find(id)?.client().filter(|client| client.publishes() && client.key == *key)
 }
 
 /// Says that somebody plays `key`, which may be published or not: whoever can fetch it may do so.

@@ -79,6 +79,12 @@ async fn serve(cx: Rc<Context>, caster: Rc<Running>, mut stopped: Task<()>) {
         match taken {
             Ok(Next::Again) => retry = Retry::default(),
             Ok(Next::Leave) => break,
+            Ok(Next::Pause) => {
+                if run::unless(stopped.as_mut(), retry.wait()).await.is_none() {
+                    break;
+                }
+                socket.discard();
+            }
             Err(refusal) => {
                 if retry.is_first() {
                     log::warn!("sender {sender} refused, {refusal}");
@@ -91,6 +97,7 @@ async fn serve(cx: Rc<Context>, caster: Rc<Running>, mut stopped: Task<()>) {
             }
         }
     }
+    drop(socket);
     log::info!("MPEG-TS caster listens no more at {}", block.listen);
 }
 
@@ -131,6 +138,8 @@ fn packets(datagram: &[u8]) -> &[u8] {
 enum Next {
     /// Another one.
     Again,
+    /// The same after a pause, so that a sender of nonsense does not keep the server busy.
+    Pause,
     /// Nothing: the server leaves, and another process may want the port.
     Leave,
 }
@@ -216,6 +225,9 @@ async fn take(
             }
         });
         while let Some(note) = demux.note() {
+            if let Note::Program { video: None, .. } | Note::Program { audio: None, .. } = note {
+                feed.is_alone();
+            }
             say(&note);
         }
         let now_damaged = damaged(demux.counters());
@@ -249,6 +261,7 @@ async fn take(
             Err(Refusal::new(1023, "it was ended from outside"))
         }
         Over::Refused(refusal) => Err(refusal),
+        Over::Broken(_) => Ok(Next::Pause),
         _ => Ok(Next::Again),
     }
 }

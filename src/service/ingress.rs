@@ -156,6 +156,15 @@ impl Ingress {
     }
 }
 
+impl Drop for Ingress {
+    fn drop(&mut self) {
+        let hold = self.publisher.source().settings().hold_ms;
+        if hold > 0 {
+            self.publisher.hold(clock::after(Duration::from_millis(hold.into())));
+        }
+    }
+}
+
 impl fmt::Debug for Ingress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ingress").field("source", self.publisher.source()).finish_non_exhaustive()

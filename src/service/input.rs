@@ -1,6 +1,8 @@
 //! Streams that come in by other protocols than RTMP: where they are published, what every such
 //! stream does on its way into the hub, and how the inputs of the server are doing.
 
+mod order;
+
 use crate::config::{Config, Role, Vhost};
 use crate::context::Context;
 use crate::hub::pithy::Stage;
@@ -9,14 +11,14 @@ use crate::hub::{Caller, Client, ClientKind, StreamKey};
 use crate::io::clock;
 use crate::io::stage::Progress;
 use crate::limits::{INPUTS, INPUTS_LISTED, NAME_MAX, URL_MAX};
+use crate::media::Packet;
 use crate::media::arena::{Arena, Memory};
-use crate::media::mix::Mix;
 use crate::media::timeline::{Start, Timeline};
-use crate::media::{Kind, Packet};
 use crate::proto::rtmp::url;
 use crate::service::admission::{Event, Refusal, Step, ask, tell};
 use crate::service::ingress::Ingress;
 use core::net::IpAddr;
+use order::Order;
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Display};
 use std::future::poll_fn;
@@ -400,6 +402,13 @@ impl Feed {
         self
     }
 
+    /// There is only sound, or only picture: nothing is waited for.
+    pub const fn is_alone(&mut self) {
+        if let Some(order) = &mut self.order {
+            order.begin();
+        }
+    }
+
     /// Runs `make`, which is given memory and where packets go. The stream has to end when it is
     /// refused.
     pub fn make<T>(
@@ -486,7 +495,7 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         let Some(mut ingress) = self.ingress.take() else { return };
-        while let Some(packet) = self.order.as_mut().and_then(|order| order.mix.pop()) {
+        while let Some(packet) = self.order.as_mut().and_then(|order| order.pop()) {
             // It ends anyway.
             let _ = ingress.take(packet);
         }
@@ -500,35 +509,6 @@ impl Drop for Feed {
 }
 
 const SILENT: &str = "the sender fell silent";
-
-/// Packets that wait for those of the other kind.
-#[derive(Debug, Default)]
-struct Order {
-    mix: Mix,
-    /// Sequence headers, audio and video, that go right before the next frame of their kind.
-    headers: (Option<Packet>, Option<Packet>),
-}
-
-impl Order {
-    fn take(&mut self, packet: Packet, out: &mut impl FnMut(Packet)) {
-        let header = match packet.kind {
-            Kind::Audio => &mut self.headers.0,
-            Kind::Video => &mut self.headers.1,
-            Kind::Data => return out(packet),
-        };
-        if packet.header {
-            *header = Some(packet);
-            return;
-        }
-        if let Some(header) = header.take() {
-            self.mix.push(Packet { dts: packet.dts, ..header });
-        }
-        self.mix.push(packet);
-        while let Some(packet) = self.mix.due() {
-            out(packet);
-        }
-    }
-}
 
 /// Waits for `future`, unless somebody ends the session meanwhile.
 pub async fn unless_kicked<T>(
@@ -556,6 +536,7 @@ impl Display for Target {
 mod tests {
     use super::*;
     use crate::config;
+    use crate::media::Kind;
 
     const IP: IpAddr = IpAddr::V4(core::net::Ipv4Addr::LOCALHOST);
 
@@ -598,40 +579,47 @@ mod tests {
     }
 
     #[test]
-    fn sound_that_comes_late_goes_out_in_its_place_and_headers_before_their_frames() {
-        let mut order = Order::default();
-        let mut got = Vec::new();
-        let mut take = |kind, dts, payload: &'static [u8]| {
-            let packet = Packet::new(kind, dts, payload.into());
-            order.take(packet, &mut |p| got.push((p.kind, p.dts, p.header)));
-        };
-        take(Kind::Video, 500, &[0x17, 0, 0, 0, 0]);
-        for dts in (0..400).step_by(40) {
-            take(Kind::Video, dts, &[0x27, 1, 0, 0, 0]);
-        }
-        // Its header had no time of its own.
-        take(Kind::Audio, 360, &[0xaf, 0, 1, 2]);
-        for dts in (10..400).step_by(20) {
-            take(Kind::Audio, dts, &[0xaf, 1, 1, 2]);
-        }
-        while let Some(p) = order.mix.pop() {
-            got.push((p.kind, p.dts, p.header));
-        }
-        assert!(got.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{got:?}");
-        assert_eq!(got.len(), 1 + 10 + 1 + 20);
-        for kind in [Kind::Video, Kind::Audio] {
-            let first = got.iter().find(|(k, ..)| *k == kind).unwrap();
-            assert!(first.2, "{got:?}");
-        }
-    }
-
-    #[test]
     fn there_are_as_many_places_as_the_limit_says() {
         let inputs = Inputs::default();
         let mut places: Vec<_> = (0..INPUTS).map(|_| inputs.place().unwrap()).collect();
         assert!(inputs.place().is_err());
         places.pop();
         assert!(inputs.place().is_ok());
+    }
+
+    #[test]
+    fn an_input_knows_how_it_is_doing_and_its_streams_end_with_it() {
+        crate::io::run::run(|spawner| async move {
+            let config = config::load(b"listen 1; vhost __defaultVhost__ {}").unwrap().config;
+            let cx = Context::new(config, false, spawner);
+            let inputs = cx.part::<Inputs>();
+            let output = "rtmp://127.0.0.1/live/a";
+            let input = inputs.enter("caster-flv", "flv 8936".into(), output.into());
+            let target = || Target::find(&cx.config(), output, Named::default(), IP).unwrap();
+            let session = cx.sessions.enter(100, IP);
+            let mut feed = Feed::open(&cx, &session, &input, target()).await.unwrap();
+            let packet = Packet::new(Kind::Audio, 0, b"\xaf\x01x"[..].into());
+            feed.make(|_, out| out(packet)).unwrap();
+            session.count(500, 0);
+            poll_fn(|task| Poll::Ready(feed.poll(task, &""))).await;
+            assert_eq!((input.bytes(), input.packets(), input.streams()), (500, 1, 1));
+            assert!(input.since().is_some() && input.last_error().is_none());
+            let other = cx.sessions.enter(101, IP);
+            let refused = Feed::open(&cx, &other, &input, target()).await.unwrap_err();
+            assert_eq!(refused.code, 1028);
+            assert_eq!(input.last_error().unwrap().text, refused.to_string());
+            drop(feed);
+            assert_eq!((input.streams(), input.since()), (0, None));
+            let again = Feed::open(&cx, &other, &input, target()).await.unwrap();
+            assert_eq!((input.starts(), input.restarts(), input.streams()), (2, 1, 1));
+            inputs.leave(&input);
+            assert_eq!((other.kicked(), session.kicked()), (Some(Kick::Input), None));
+            drop(again);
+            let late = cx.sessions.enter(102, IP);
+            assert!(Feed::open(&cx, &late, &input, target()).await.is_err(), "it is over");
+            assert!(inputs.all().is_empty());
+        })
+        .unwrap();
     }
 
     #[test]

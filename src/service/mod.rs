@@ -3,6 +3,10 @@
 //! comes in ([`ingress`]).
 
 pub mod admission;
+#[cfg(feature = "api")]
+pub mod api;
+#[cfg(feature = "reload")]
+pub mod auto_reload;
 #[cfg(any(feature = "caster-flv", feature = "caster-mpegts", feature = "caster-rtsp"))]
 pub mod caster;
 #[cfg(feature = "caster-flv")]
@@ -19,8 +23,12 @@ pub mod dvr;
 mod exec;
 #[cfg(feature = "hds")]
 pub mod hds;
+#[cfg(feature = "heartbeat")]
+pub mod heartbeat;
 #[cfg(feature = "hls")]
 pub mod hls;
+#[cfg(feature = "hooks")]
+pub mod hooks;
 #[cfg(feature = "_http")]
 pub mod http;
 #[cfg(feature = "ingest")]
@@ -41,8 +49,15 @@ pub mod program;
 pub mod remux;
 #[cfg(feature = "_rtsp")]
 mod rtp;
+#[cfg(feature = "sign")]
+pub mod sign;
+#[cfg(all(feature = "sign", feature = "_http"))]
+pub mod signed_path;
 #[cfg(feature = "static-files")]
 pub mod static_files;
+#[cfg(feature = "_stats")]
+pub mod stats;
+pub mod terms;
 #[cfg(feature = "transcode")]
 mod transcode;
 #[cfg(feature = "watchdog")]
@@ -56,6 +71,7 @@ use crate::hub::{Publisher, Sink, StreamKey};
 use crate::io::tcp;
 use admission::{Ask, Event};
 use core::net::IpAddr;
+use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -84,10 +100,16 @@ pub struct Service {
     pub start: fn(&Rc<Context>),
     /// What it does when the process ends, after all connections and before the disk is waited for.
     pub stop: fn(),
+    /// What it has to send yet after that, if anything. Takes a time that is bounded by itself.
+    pub finish: fn(&Rc<Context>) -> Option<Task<()>>,
     /// Where it listens, beside others.
     pub port: Option<Port>,
+    /// The stream that an HTTP path (host and path) is a part of, where it serves streams by path.
+    pub stream_at: fn(&Rc<Context>, &str, &str) -> Option<StreamKey>,
     /// The HTTP paths that it answers on the port of `http_server`.
     pub routes: fn(&Rc<Context>, &mut Router),
+    /// The same on the port of `http_api`.
+    pub api_routes: fn(&Rc<Context>, &mut Router),
 }
 
 /// A task of this thread.
@@ -102,6 +124,12 @@ pub struct Port {
     pub endpoints: fn(&Config) -> Vec<Endpoint>,
     /// Serves a connection to its end; with its id and the client's address.
     pub serve: fn(tcp::Socket, u32, IpAddr, Rc<Context>) -> Task<()>,
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// What services say that they answer over HTTP.
@@ -125,16 +153,27 @@ impl Service {
             reload: |_, _| {},
             start: |_| {},
             stop: || {},
+            finish: |_| None,
             port: None,
+            stream_at: |_, _, _| None,
             routes: |_, _| {},
+            api_routes: |_, _| {},
         }
     }
 }
 
 /// Every service of this image.
 pub static SERVICES: &[Service] = &[
+    // First: it knows a stream before others tell of it.
+    #[cfg(feature = "_stats")]
+    stats::SERVICE,
     #[cfg(feature = "demo")]
     demo::SERVICE,
+    #[cfg(feature = "sign")]
+    sign::SERVICE,
+    // Before those who answer.
+    #[cfg(all(feature = "sign", feature = "_http"))]
+    signed_path::SERVICE,
     #[cfg(feature = "hls")]
     hls::SERVICE,
     #[cfg(feature = "dvr")]
@@ -149,6 +188,12 @@ pub static SERVICES: &[Service] = &[
     static_files::SERVICE,
     #[cfg(feature = "web")]
     web::SERVICE,
+    #[cfg(feature = "reload")]
+    auto_reload::SERVICE,
+    #[cfg(feature = "api")]
+    api::SERVICE,
+    #[cfg(feature = "heartbeat")]
+    heartbeat::SERVICE,
     #[cfg(feature = "caster-mpegts")]
     caster_ts::SERVICE,
     #[cfg(feature = "caster-rtsp")]
@@ -165,6 +210,8 @@ pub static SERVICES: &[Service] = &[
     program::SERVICE,
     #[cfg(feature = "watchdog")]
     watchdog::SERVICE,
+    #[cfg(feature = "hooks")]
+    hooks::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -184,6 +231,8 @@ pub const FEATURES: &[&str] = &[
     "demo",
     #[cfg(feature = "hls")]
     "hls",
+    #[cfg(feature = "hls-keys")]
+    "hls-keys",
     #[cfg(feature = "dvr")]
     "dvr",
     #[cfg(feature = "hds")]
@@ -194,10 +243,20 @@ pub const FEATURES: &[&str] = &[
     "static-files",
     #[cfg(feature = "web")]
     "web",
+    #[cfg(feature = "sign")]
+    "sign",
+    #[cfg(feature = "reload")]
+    "reload",
+    #[cfg(feature = "api")]
+    "api",
+    #[cfg(feature = "heartbeat")]
+    "heartbeat",
     #[cfg(feature = "service")]
     "service",
     #[cfg(feature = "watchdog")]
     "watchdog",
+    #[cfg(feature = "hooks")]
+    "hooks",
     #[cfg(feature = "caster-mpegts")]
     "caster-mpegts",
     #[cfg(feature = "caster-rtsp")]

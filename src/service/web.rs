@@ -1,16 +1,13 @@
 //! The page at `/`: what is live, a player, and the addresses for other programs.
 
-use crate::codec;
 use crate::config::{DEFAULT_VHOST, HlsStorage, Vhost};
 use crate::context::Context;
-use crate::hub::Source;
-use crate::io::clock;
+use crate::format::json::{Object, object};
 use crate::limits::STREAMS_LISTED;
-use crate::media::{Codec, Kind, classify};
 use crate::proto::http::{Method, encode_path};
 use crate::service::http::{Answer, Ask, Reply, Router};
+use crate::service::stats::{self, StreamRow};
 use crate::service::{FEATURES, Service};
-use std::fmt::Write as _;
 use std::rc::Rc;
 
 /// Answers where no file of the user's does.
@@ -55,56 +52,44 @@ fn answer(ask: &Ask) -> Answer {
 
 /// `{"rtmp":1935,"count":…,"streams":[…]}`, the first of them by name.
 fn streams(cx: &Context) -> String {
-    let config = cx.config();
-    let mut sources: Vec<Rc<Source>> = cx.hub.sources();
-    sources.retain(|source| source.publisher().is_some() && !source.key().is_derived());
-    sources.sort_by_key(|source| source.key().to_string());
-    let port = config.listen.first().map_or(1935, |endpoint| endpoint.port);
-    let all: Vec<String> = sources
-        .iter()
-        .take(STREAMS_LISTED)
-        .filter_map(|source| Some(stream(source, config.vhost(source.key().vhost())?)))
-        .collect();
-    let count = sources.len();
-    format!("{{\"rtmp\":{port},\"count\":{count},\"streams\":[{}]}}", all.join(","))
+    let (config, stats) = (cx.config(), stats::of(cx));
+    let mut sources = cx.hub.streams();
+    sources.retain(|source| source.publisher().is_some());
+    object(|o| {
+        o.int("rtmp", config.listen.first().map_or(1935, |endpoint| endpoint.port));
+        o.int("count", sources.len());
+        o.list("streams", |l| {
+            for source in sources.iter().take(STREAMS_LISTED) {
+                let row = stats.stream_of(cx, source.key());
+                if let Some((row, vhost)) = row.zip(config.vhost(source.key().vhost())) {
+                    l.object(|o| stream(o, &row, vhost));
+                }
+            }
+        });
+    })
 }
 
-fn stream(source: &Source, vhost: &Vhost) -> String {
-    let key = source.key();
-    let (headers, now) = (source.headers(), clock::now());
-    let measured = source.measure(now);
-    let describe = |kind: Kind| {
-        let (header, last) = match kind {
-            Kind::Audio => (&headers.audio, &measured.audio),
-            _ => (&headers.video, &measured.video),
-        };
-        let packet = header.as_ref().or(last.as_ref())?;
-        Some((classify(kind, &packet.payload).codec, packet.payload.clone()))
-    };
-    let (video, audio) = (describe(Kind::Video), describe(Kind::Audio));
-    let size = video.as_ref().and_then(|(_, payload)| {
-        let description = codec::describe(Kind::Video, payload).ok().flatten()?;
-        description.detail.size()
-    });
-    let sound = audio.as_ref().map_or("", |(codec, _)| match codec {
-        // The number means another codec where it stands for a picture.
-        Codec::Id(2 | 14) => "MP3",
-        codec => codec.name(),
-    });
-    let (width, height) = size.unwrap_or_default();
-    let mut text = format!(
-        "{{\"vhost\":{},\"app\":{},\"stream\":{},\"video\":{},\"audio\":{},\"width\":{width},\
-         \"height\":{height},\"fps\":{},\"kbps\":{},\"viewers\":{},\"age\":{}",
-        quoted(key.vhost()),
-        quoted(key.app()),
-        quoted(key.stream()),
-        video.as_ref().map_or("null".into(), |(codec, _)| quoted(codec.name())),
-        audio.as_ref().map_or("null".into(), |_| quoted(sound)),
-        measured.fps,
-        measured.kbps,
-        source.players(),
-        measured.since.map_or(0, |since| now.saturating_sub(since)),
-    );
+fn stream(o: &mut Object<'_>, row: &StreamRow, vhost: &Vhost) {
+    let (key, shape) = (&row.key, &row.shape);
+    let (width, height) = shape.video.as_ref().map_or((0, 0), |v| (v.width, v.height));
+    o.text("vhost", key.vhost());
+    o.text("app", key.app());
+    o.text("stream", key.stream());
+    match &shape.video {
+        Some(video) => o.text("video", video.codec),
+        None => o.null("video"),
+    }
+    match &shape.audio {
+        Some(audio) => o.text("audio", audio.codec),
+        None => o.null("audio"),
+    }
+    o.int("width", width);
+    o.int("height", height);
+    o.int("fps", row.rate.1);
+    o.int("kbps", row.rate.0);
+    o.int("viewers", row.players);
+    o.int("age", row.age_ms);
+    let sound = shape.audio.as_ref().map_or("", |audio| audio.codec);
     for (form, path) in paths(key.app(), key.stream(), vhost) {
         let service = if form == "hls" { "hls" } else { "remux" };
         if !FEATURES.contains(&service) {
@@ -113,11 +98,8 @@ fn stream(source: &Source, vhost: &Vhost) -> String {
         if matches!(form, "aac" | "mp3") && !form.eq_ignore_ascii_case(sound) {
             continue;
         }
-        // Writing to a String cannot fail.
-        let _ = write!(text, ",\"{form}\":{}", quoted(&encode_path(&path)));
+        o.text(form, &encode_path(&path));
     }
-    text.push('}');
-    text
 }
 
 /// Where the forms of a stream are on this port, for mounts that name no host.
@@ -149,32 +131,10 @@ fn paths(app: &str, stream: &str, vhost: &Vhost) -> Vec<(&'static str, String)> 
     paths
 }
 
-/// `text` as a JSON string (RFC 8259 §7).
-fn quoted(text: &str) -> String {
-    let mut out = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::HttpRemux;
-
-    #[test]
-    fn strings_are_those_of_json() {
-        assert_eq!(quoted("a\"b\\c\n\u{7f}é"), "\"a\\\"b\\\\c\\u000a\\u007fé\"");
-    }
 
     #[test]
     fn the_page_is_small() {

@@ -1,6 +1,6 @@
 //! Streams to publish, and what came out at the other end.
 
-use super::{Running, SOON, Server, TempDir, eventually, run, spawn};
+use super::{Running, SOON, Server, TempDir, eventually, run, spawn, tool};
 use runnel::format::flv::Tag;
 use runnel::media::{Kind, Packet};
 use rustix::process::Signal;
@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A moving picture.
@@ -201,6 +202,33 @@ impl Recorder {
         });
         self.running.stop();
         self.read()
+    }
+}
+
+/// Has tstools look at a transport stream: each of `pids` counts its packets without a gap, and the
+/// clock comes every 100 ms.
+pub fn check_ts(file: &Path, pids: &[u16]) {
+    let Some(tsreport) = tool("tsreport") else { return };
+    for pid in pids {
+        // It writes the counters into a file of its own.
+        let dir = TempDir::new();
+        let mut command = Command::new(&tsreport);
+        command.args(["-buffering", "-cnt", &pid.to_string()]).arg(file);
+        let output = command.current_dir(dir.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("Bad (>.1s) gaps: 0,"), "{text}");
+        // The clock is the decode time of the pictures, as in SRS: between two clocks it is
+        // ahead of some frames by what tstools works out.
+        let known = |line: &str| line.contains("DTS") && line.contains("< PCR");
+        let is_bad = |line: &str| line.contains("###") || line.contains("!!!");
+        assert!(!text.lines().any(|line| is_bad(line) && !known(line)), "{text}");
+        let counters = fs::read_to_string(dir.join("continuity_counter.txt")).unwrap();
+        let counters: Vec<u8> =
+            counters.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        assert!(counters.len() > 100, "{} packets of {pid}", counters.len());
+        for pair in counters.windows(2) {
+            assert_eq!(pair[1], (pair[0] + 1) % 16, "of {pid}");
+        }
     }
 }
 

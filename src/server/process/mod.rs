@@ -9,7 +9,7 @@ use crate::config::{Config, LogTank};
 use crate::context::Context;
 use crate::io::notify::{self, Notify};
 use crate::io::pidfile::{PidFile, Refused};
-use crate::io::{daemon, log as tank, run};
+use crate::io::{daemon, files, log as tank, run};
 use crate::server::StartError;
 use crate::server::options::{DETACHED, Options};
 use std::cell::RefCell;
@@ -25,7 +25,7 @@ pub(super) fn hand_over(options: &Options, config: &Config) -> Result<bool, Star
     }
     let stays = if notify::is_wanted() {
         Some("a service manager waits for it")
-    } else if config.disable_daemon_for_docker && daemon::is_in_container() {
+    } else if config.disable_daemon_for_docker && files::is_in_container() {
         Some("this is a container (disable_daemon_for_docker)")
     } else {
         None

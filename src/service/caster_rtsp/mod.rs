@@ -2,7 +2,7 @@
 //! over UDP.
 
 use super::caster::{self, Running};
-use super::input::{Feed, Inputs, Named, Place, Target};
+use super::input::{Feed, Inputs, Named, Target};
 use super::rtp::media::{Media, Way};
 use super::rtp::{NAME, ports};
 use super::{Port, Service};
@@ -134,7 +134,6 @@ struct Push<'a> {
 struct Announced {
     target: Target,
     media: Media,
-    _place: Place,
 }
 
 impl Push<'_> {
@@ -180,12 +179,11 @@ impl Push<'_> {
         if session.tracks.is_empty() {
             return Err((415, Refusal::new(4011, "no track that can be taken is announced")));
         }
-        let place = self.cx.part::<Inputs>().place().map_err(|refusal| (453, refusal))?;
         let (app, stream) = url.app_and_stream().unwrap_or_default();
         let named = Named { app: &app, stream: &stream, query: &url.query };
         let target = Target::find(&self.cx.config(), &self.caster.block.output, named, ip)
             .map_err(|refusal| (if refusal.code == 2006 { 400 } else { 403 }, refusal))?;
-        Ok(Announced { target, media: Media::new(session), _place: place })
+        Ok(Announced { target, media: Media::new(session) })
     }
 
     /// Says where the packets of a track are to come.
@@ -220,11 +218,17 @@ impl Push<'_> {
 
     /// Publishes what comes until the client ends it.
     async fn record(&mut self, link: &mut Connection, announced: Announced) -> Outcome {
-        let Announced { target, mut media, _place } = announced;
+        let Announced { target, mut media } = announced;
+        // Not before: who announces and does no more has little memory.
+        let _place = match self.cx.part::<Inputs>().place() {
+            Ok(place) => place,
+            Err(refusal) => return Outcome::Refused(453, refusal),
+        };
         let session = link.session().clone();
         let opening = Feed::open(self.cx, &session, &self.caster.input, target);
         let mut feed = match link.unless_kicked(opening).await {
-            Ok(Ok(feed)) => feed.in_order(),
+            Ok(Ok(feed)) if media.is_both() => feed.in_order(),
+            Ok(Ok(feed)) => feed,
             Ok(Err(refusal)) => return Outcome::Refused(403, refusal),
             Err(end) => return end.into(),
         };

@@ -18,7 +18,7 @@ pub use recording::Recorded;
 
 use crate::config::{Dvr, Vhost};
 use crate::context::Context;
-use crate::hub::{Sink, StreamKey};
+use crate::hub::{Client, Sink, StreamKey};
 use crate::io::disk::Reply;
 use crate::io::zone::Zone;
 use crate::service::Service;
@@ -108,7 +108,7 @@ impl Recordings {
         &self,
         cx: &Rc<Context>,
         journal: &Rc<Journal>,
-        key: StreamKey,
+        (key, by): (StreamKey, Option<Rc<Client>>),
         (entry, summary, closed): (Entry, Summary, Reply<Result<(), String>>),
     ) {
         let (path, summary) = match closed.await {
@@ -129,7 +129,7 @@ impl Recordings {
         };
         log::info!("dvr: {} done, {seconds:.3} s, {} bytes{missing}", path.display(), summary.size);
         let recorded = Recorded { key, path, size: summary.size, duration: summary.duration };
-        tell(cx, &Event::Recorded { key: &recorded.key, file: &recorded.path });
+        tell(cx, &Event::Recorded { key: &recorded.key, by: by.as_ref(), file: &recorded.path });
         let listeners = self.listeners.borrow().clone();
         listeners.iter().for_each(|listener| listener(&recorded));
     }

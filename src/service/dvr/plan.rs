@@ -16,12 +16,13 @@ use super::recording::{Headers, Opened, Recording, open, temporary};
 use super::space::{Room, Space};
 use crate::config::{Dvr, DvrPlan};
 use crate::context::Context;
-use crate::hub::{Sink, SinkError, StreamKey};
+use crate::hub::{Client, Sink, SinkError, StreamKey};
 use crate::io::clock;
 use crate::io::disk::{Full, Reply};
 use crate::limits::RECORD_HELD;
 use crate::media::{Kind, Packet};
 use crate::proto::rtmp::metadata::is_metadata;
+use crate::service::admission;
 use crate::service::path::Template;
 use bytes::Bytes;
 use std::fmt;
@@ -33,6 +34,8 @@ pub(super) struct Recorder {
     cx: Rc<Context>,
     recordings: Rc<Recordings>,
     key: StreamKey,
+    /// Who publishes it.
+    by: Option<Rc<Client>>,
     dvr: Rc<Dvr>,
     template: Template,
     space: Space,
@@ -75,6 +78,7 @@ impl Recorder {
             cx: cx.clone(),
             recordings,
             key: key.clone(),
+            by: admission::publisher(cx, key),
             dvr: dvr.clone(),
             headers: Headers::default(),
             state: State::Idle(0),
@@ -183,14 +187,18 @@ impl Recorder {
             && (packet.key || !self.dvr.dvr_wait_keyframe || !recording.has_video())
     }
 
+    fn stream(&self) -> (StreamKey, Option<Rc<Client>>) {
+        (self.key.clone(), self.by.clone())
+    }
+
     fn finish(&self, recording: Recording) {
         let (cx, recordings) = (self.cx.clone(), self.recordings.clone());
-        let (journal, key) = (self.journal.clone(), self.key.clone());
+        let (journal, stream) = (self.journal.clone(), self.stream());
         // Orders to the disk are given now, only the answer is waited for.
         let finished = recording.finish();
         let context = cx.clone();
         cx.spawner.spawn(async move {
-            recordings.finished(&context, &journal, key, finished).await;
+            recordings.finished(&context, &journal, stream, finished).await;
         });
     }
 }
@@ -297,7 +305,7 @@ impl Sink for Recorder {
             State::Recording(recording) => self.finish(*recording),
             State::Opening(mut opening) => {
                 let (recordings, journal) = (self.recordings.clone(), self.journal.clone());
-                let (key, dvr, cx) = (self.key.clone(), self.dvr.clone(), self.cx.clone());
+                let (stream, dvr, cx) = (self.stream(), self.dvr.clone(), self.cx.clone());
                 self.cx.spawner.spawn(async move {
                     if let Some(room) = opening.room.take() {
                         // A short stream: what little it has is kept.
@@ -306,9 +314,9 @@ impl Sink for Recorder {
                     let opened = std::pin::Pin::new(&mut opening.opened).await;
                     match opening.start(opened, &dvr, &journal, now) {
                         Ok(recording) => {
-                            recordings.finished(&cx, &journal, key, recording.finish()).await;
+                            recordings.finished(&cx, &journal, stream, recording.finish()).await;
                         }
-                        Err(text) => log::error!("dvr: {key} is not recorded: {text}"),
+                        Err(text) => log::error!("dvr: {} is not recorded: {text}", stream.0),
                     }
                 });
             }

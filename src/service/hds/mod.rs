@@ -3,6 +3,9 @@
 //!
 //! SRS cuts fragments at any frame. Here one begins at a key frame when there is one within twice
 //! `hds_fragment`, so that a player can begin with it.
+//!
+//! What the disk refuses is told once, then nothing is written for a while; the stream goes on. What
+//! an earlier process left of a stream goes when it is published: numbers begin at 1 again.
 
 mod segment;
 
@@ -10,17 +13,20 @@ use crate::config::{Hds, Vhost};
 use crate::context::Context;
 use crate::format::f4::{self, Fragment};
 use crate::hub::{Sink, SinkError, StreamKey};
-use crate::io::clock;
+use crate::io::disk::Reply;
+use crate::io::{clock, storage};
 use crate::limits::MAX_STREAMS;
 use crate::media::time::{Algorithm, Jitter, difference};
 use crate::media::{Kind, Packet};
 use crate::service::Service;
 use crate::service::path::{safe, safe_path};
 use bytes::Bytes;
-use segment::Segment;
+use segment::{Kept, Segment};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 
 /// Joins streams of vhosts with HDS.
@@ -40,12 +46,14 @@ struct Course {
     last: Option<u32>,
     /// Milliseconds; does not wrap.
     now: u64,
+    /// The newest files are not written.
+    failing: bool,
 }
 
 impl Default for Course {
     fn default() -> Self {
         let jitter = Jitter::new(Algorithm::Full);
-        Self { last_number: 0, window: VecDeque::new(), jitter, last: None, now: 0 }
+        Self { last_number: 0, window: VecDeque::new(), jitter, last: None, now: 0, failing: false }
     }
 }
 
@@ -76,9 +84,11 @@ struct Cutter {
     video: Option<Packet>,
     audio: Option<Packet>,
     current: Option<Segment>,
+    /// What will have become of the newest fragments and lists.
+    kept: VecDeque<(u32, Kept)>,
+    replaced: VecDeque<Reply<io::Result<()>>>,
     /// Nothing is written before this time of the clock, after a failure.
     retry: u64,
-    told: Option<String>,
 }
 
 impl Cutter {
@@ -88,7 +98,8 @@ impl Cutter {
         if courses.len() >= MAX_STREAMS {
             courses.retain(|key, _| cx.hub.find(key).is_some());
         }
-        let cutter = Self {
+        let new = !courses.contains_key(key);
+        let mut cutter = Self {
             cx: cx.clone(),
             key: key.clone(),
             hds: hds.clone(),
@@ -98,17 +109,36 @@ impl Cutter {
             video: None,
             audio: None,
             current: None,
+            kept: VecDeque::new(),
+            replaced: VecDeque::new(),
             retry: 0,
-            told: None,
         };
+        if new {
+            cutter.sweep(f4::is_of);
+        }
         cutter.replace("f4m", f4::manifest(&cutter.name).into());
         cutter
     }
 
-    fn replace(&self, ending: &str, bytes: Bytes) {
+    /// Deletes files of the stream.
+    fn sweep(&self, unwanted: impl Fn(&str, &str) -> bool + Send + 'static) {
+        let (dir, name) = (self.dir.clone(), self.name.clone());
+        drop(self.cx.disk.ask(move || {
+            let count = storage::sweep(Path::new(&dir), |file| unwanted(&name, file));
+            if count > 0 {
+                log::info!("hds: {count} old files of {dir}/{name} are deleted");
+            }
+        }));
+    }
+
+    fn replace(&mut self, ending: &str, bytes: Bytes) {
         let path = format!("{}/{}.{ending}", self.dir, self.name);
-        if self.cx.disk.replace(&path, bytes).is_err() {
-            log::warn!("hds: {path} is not written, the disk is too slow");
+        match self.cx.disk.replace(&path, bytes) {
+            Ok(reply) => self.replaced.push_back(reply),
+            Err(full) => self.fail(&format!("{path}: {full}")),
+        }
+        if self.replaced.len() > UNANSWERED {
+            self.replaced.pop_front();
         }
     }
 
@@ -137,9 +167,12 @@ impl Cutter {
 
     /// Closes the fragment, tells players, deletes what left the window.
     fn finish(&mut self, next: Option<u64>) {
-        let Some(fragment) = self.current.take().and_then(|segment| segment.finish(next)) else {
-            return;
-        };
+        let segment = self.current.take().and_then(|segment| segment.finish(next));
+        let Some((fragment, kept)) = segment else { return };
+        self.kept.push_back((fragment.number, kept));
+        if self.kept.len() > UNANSWERED {
+            self.kept.pop_front();
+        }
         let mut course = self.course.borrow_mut();
         course.window.push_back(fragment);
         let most = self.hds.hds_window.0.as_millis();
@@ -149,23 +182,60 @@ impl Cutter {
         {
             gone.extend(course.window.pop_front());
         }
-        let list = f4::bootstrap(course.window.make_contiguous());
         drop(course);
-        self.replace("abst", list.into());
+        self.list();
         for fragment in gone {
             self.cx.disk.remove(self.path(fragment.number));
         }
     }
 
-    /// Gives up for a while when the fragment cannot be written.
+    fn list(&mut self) {
+        let list = f4::bootstrap(self.course.borrow_mut().window.make_contiguous());
+        self.replace("abst", list.into());
+    }
+
+    /// Looks what became of the files, and gives up for a while when they cannot be written.
     fn check(&mut self) {
-        let Some(error) = self.current.as_ref().and_then(Segment::failed) else { return };
-        if self.told.as_deref() != Some(error) {
-            log::error!("hds: {} is not cut, the stream goes on: {error}", self.key);
-            self.told = Some(error.to_owned());
+        if let Some(e) = self.current.as_ref().and_then(Segment::failed).map(str::to_owned) {
+            self.fail(&e);
         }
-        self.current = None;
+        while let Some((number, answer)) = self.kept.front_mut().and_then(|(number, kept)| {
+            Some((*number, kept.take()?.unwrap_or_else(|full| Err(full.to_string()))))
+        }) {
+            self.kept.pop_front();
+            match answer {
+                Ok(()) => self.course.borrow_mut().failing = false,
+                Err(e) => {
+                    // Players must not ask for it.
+                    self.course.borrow_mut().window.retain(|f| f.number != number);
+                    self.fail(&e);
+                    self.remains(number);
+                    self.list();
+                }
+            }
+        }
+        while let Some(answer) = self.replaced.front_mut().and_then(Reply::take) {
+            self.replaced.pop_front();
+            if let Ok(Err(e)) = answer {
+                self.fail(&format!("{}/{}: {e}", self.dir, self.name));
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &str) {
+        if !std::mem::replace(&mut self.course.borrow_mut().failing, true) {
+            log::error!("hds: {} is not cut, the stream goes on: {error}", self.key);
+        }
+        if let Some(segment) = self.current.take() {
+            self.remains(segment.number());
+        }
         self.retry = clock::now().saturating_add(RETRY_MS);
+    }
+
+    /// Deletes what there is of a fragment that could not be written.
+    fn remains(&self, number: u32) {
+        let unfinished = format!("{}.tmp", f4::fragment_name(&self.name, number));
+        self.sweep(move |_, file| file == unfinished);
     }
 }
 
@@ -205,6 +275,24 @@ impl Sink for Cutter {
     fn on_unpublish(&mut self) {
         self.check();
         self.finish(None);
+        // Nobody asks any more what became of the last ones.
+        let (kept, replaced) = (std::mem::take(&mut self.kept), std::mem::take(&mut self.replaced));
+        let (course, key) = (self.course.clone(), self.key.clone());
+        self.cx.spawner.spawn(async move {
+            let mut failed = None;
+            for (_, kept) in kept {
+                failed = failed.or(kept.await.unwrap_or(Ok(())).err());
+            }
+            for replaced in replaced {
+                let replaced = replaced.await.unwrap_or(Ok(()));
+                failed = failed.or(replaced.err().map(|e| e.to_string()));
+            }
+            if let Some(e) = failed
+                && !std::mem::replace(&mut course.borrow_mut().failing, true)
+            {
+                log::error!("hds: the end of {key} is not written: {e}");
+            }
+        });
     }
 }
 
@@ -216,110 +304,8 @@ impl fmt::Debug for Cutter {
 
 /// After a failure.
 const RETRY_MS: u64 = 10_000;
+/// Files of which it is not known whether they are written, a stream. The oldest is not asked for.
+const UNANSWERED: usize = 8;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-    use crate::format::flv::Tag;
-    use crate::io::disk::testing::Dir;
-    use crate::io::run;
-    use std::fs;
-    use std::time::Duration;
-
-    fn packet(kind: Kind, dts: u32, body: &'static [u8]) -> Packet {
-        Packet::new(kind, dts, Bytes::from_static(body))
-    }
-
-    /// Publishes `seconds` of pictures, a key frame each second, `times` times; what is there then.
-    fn cut(dir: &Dir, hds: &str, seconds: u32, times: usize) -> Vec<(String, Vec<u8>)> {
-        let path = dir.path().display();
-        let text = format!("listen 1; vhost v {{ hds {{ enabled on; hds_path {path}; {hds} }} }}");
-        let config = config::load(text.as_bytes()).unwrap().config;
-        let vhost = config.vhosts[0].clone();
-        run::run(|spawner| async move {
-            let cx = Context::new(config, false, spawner);
-            for _ in 0..times {
-                let key = StreamKey::new("v", "live", "cam");
-                let mut sink = (SERVICE.attach)(&cx, &key, &vhost).unwrap();
-                let mut send = |kind, dts, body| {
-                    sink.on_packet(&packet(kind, dts, body)).unwrap();
-                };
-                send(Kind::Video, 7000, b"\x17\0\0\0\0video header");
-                send(Kind::Audio, 7000, b"\xaf\0audio header");
-                for i in 0..seconds * 10 {
-                    let key = i % 10 == 0;
-                    let body = if key { &b"\x17\x01\0\0\0key"[..] } else { b"\x27\x01\0\0\0x" };
-                    send(Kind::Video, 7000 + i * 100, body);
-                }
-                sink.on_unpublish();
-            }
-            assert!(cx.disk.finish(Duration::from_secs(20)));
-        })
-        .unwrap();
-        let mut files: Vec<_> = fs::read_dir(dir.join("live"))
-            .unwrap()
-            .map(|entry| {
-                let entry = entry.unwrap();
-                (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
-            })
-            .collect();
-        files.sort();
-        files
-    }
-
-    fn tags(fragment: &[u8]) -> Vec<(u32, Vec<u8>)> {
-        assert_eq!(fragment[..4], (fragment.len() as u32).to_be_bytes());
-        assert_eq!(&fragment[4..8], b"mdat");
-        let mut input = &fragment[8..];
-        let mut tags = Vec::new();
-        while !input.is_empty() {
-            let tag = Tag::take(&mut input).unwrap();
-            tags.push((tag.timestamp, tag.body.to_vec()));
-        }
-        tags
-    }
-
-    #[test]
-    fn each_fragment_begins_with_headers_and_a_key_frame() {
-        let dir = Dir::new();
-        let files = cut(&dir, "hds_fragment 1.5; hds_window 100;", 5, 1);
-        let names: Vec<_> = files.iter().map(|(name, _)| name.as_str()).collect();
-        let fragments = ["camSeg1-Frag1", "camSeg1-Frag2", "camSeg1-Frag3"];
-        assert_eq!(names, [&["cam.abst", "cam.f4m"][..], &fragments].concat());
-        for (i, (_, bytes)) in files[2..].iter().enumerate() {
-            let tags = tags(bytes);
-            assert_eq!(tags[0].1, b"\x17\0\0\0\0video header");
-            assert_eq!(tags[1].1, b"\xaf\0audio header");
-            assert_eq!(tags[2].1, b"\x17\x01\0\0\0key");
-            assert_eq!(tags[0].0, tags[2].0);
-            assert_eq!(tags.len(), if i == 2 { 12 } else { 22 });
-        }
-        let list = &files[0].1;
-        let want = [
-            Fragment { number: 1, start: 0, duration: 2000 },
-            Fragment { number: 2, start: 2000, duration: 2000 },
-            Fragment { number: 3, start: 4000, duration: 900 },
-        ];
-        assert_eq!(*list, f4::bootstrap(&want));
-    }
-
-    #[test]
-    fn the_window_moves_and_numbers_go_on_after_a_republish() {
-        let dir = Dir::new();
-        let files = cut(&dir, "hds_fragment 1; hds_window 3;", 5, 2);
-        let names: Vec<_> = files[2..].iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["camSeg1-Frag10", "camSeg1-Frag8", "camSeg1-Frag9"]);
-        assert!(files[1].1.starts_with(b"<?xml"));
-        let times: Vec<_> = files[2..].iter().map(|(_, bytes)| tags(bytes)[0].0).collect();
-        assert!(times[1] < times[2] && times[2] < times[0], "{times:?}");
-    }
-
-    #[test]
-    fn without_key_frames_a_fragment_ends_at_twice_its_length() {
-        let dir = Dir::new();
-        let files = cut(&dir, "hds_fragment 0.3; hds_window 100;", 2, 1);
-        // 0, 600, then the key frame at 1000.
-        assert_eq!(files.len() - 2, 4);
-    }
-}
+mod tests;

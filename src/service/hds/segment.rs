@@ -2,10 +2,13 @@
 
 use crate::format::f4::{Fragment, media_head};
 use crate::format::flv::{tag_header, tag_trailer};
-use crate::io::disk::{CreateOptions, Disk, File, Full};
+use crate::io::disk::{CreateOptions, Disk, File, Full, Reply};
 use crate::limits::WRITE_BYTES;
 use crate::media::{Kind, Packet};
 use bytes::{BufMut, BytesMut};
+
+/// Whether a file was written and has its name.
+pub(super) type Kept = Reply<Result<(), String>>;
 
 /// A box of FLV tags, beginning with sequence headers. It has its name when it is whole.
 #[derive(Debug)]
@@ -69,9 +72,15 @@ impl Segment {
         self.file.failed()
     }
 
-    /// Closes it before `next`, the time of the frame after it; `None`: the stream ends. `None`
-    /// comes back, and the file goes, when something is missing in it.
-    pub(super) fn finish(mut self, next: Option<u64>) -> Option<Fragment> {
+    /// The number that it has.
+    pub(super) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Closes it before `next`, the time of the frame after it; `None`: the stream ends. With it
+    /// comes what will have become of the file. `None` comes back, and the file goes, when
+    /// something is missing in it.
+    pub(super) fn finish(mut self, next: Option<u64>) -> Option<(Fragment, Kept)> {
         self.flush();
         let whole = media_head(self.len).filter(|_| !self.broken);
         let Some(head) = whole.filter(|head| self.head(*head).is_ok()) else {
@@ -83,7 +92,8 @@ impl Segment {
         self.file.rename(&self.path);
         let end = next.unwrap_or(self.last).max(self.start + 1);
         let duration = u32::try_from(end - self.start).unwrap_or(u32::MAX);
-        Some(Fragment { number: self.number, start: self.start, duration })
+        let fragment = Fragment { number: self.number, start: self.start, duration };
+        Some((fragment, self.file.close()))
     }
 
     fn head(&self, head: [u8; HEAD]) -> Result<(), Full> {

@@ -1,5 +1,6 @@
 //! The segments that players may fetch: their names, their numbers, how long they stay.
 
+use super::keys::Secret;
 use crate::config::{DEFAULT_VHOST, Hls};
 use crate::format::m3u8;
 use crate::hub::StreamKey;
@@ -7,6 +8,7 @@ use crate::io::zone::Civil;
 use crate::limits::HLS_SEGMENTS;
 use crate::service::path::{Stamp, Template};
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 /// A finished segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,28 @@ pub(super) struct Entry {
     pub(super) discontinuity: bool,
     /// When it began, in milliseconds since 1970.
     pub(super) unix: u64,
+    /// It is encrypted.
+    pub(super) key: Option<Rc<Key>>,
+}
+
+/// What encrypts some segments, one after the other.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// The number of the first of them.
+    pub(super) seq: u64,
+    pub(super) secret: Secret,
+    /// As the playlist has it.
+    pub(super) uri: String,
+    /// Its name in memory, if it is there.
+    pub(super) ram: Option<String>,
+    /// Its file, if it has one.
+    pub(super) file: Option<String>,
+}
+
+/// The initialization vector of the segment `seq`: another one for each, stated in the playlist, so
+/// that segments that begin alike do not look alike.
+pub(super) fn vector(seq: u64) -> u128 {
+    seq.into()
 }
 
 /// The finished segments of a stream that are in its playlist, and what is to be remembered of
@@ -66,10 +90,28 @@ impl Window {
         Some(entry)
     }
 
+    /// Whether there is no segment.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The newest one.
+    pub(super) fn newest(&self) -> Option<&Entry> {
+        self.entries.back()
+    }
+
+    /// All of them, the oldest first.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
     /// Calls `forget` with the name in memory of each, which it does not have there any more.
     pub(super) fn names_in_ram(&mut self, mut forget: impl FnMut(&str)) {
         for entry in &mut self.entries {
             forget(&entry.ram);
+            if let Some(ram) = entry.key.as_ref().and_then(|key| key.ram.as_deref()) {
+                forget(ram);
+            }
             entry.bytes = 0;
         }
     }
@@ -87,6 +129,10 @@ impl Window {
             millis: entry.millis,
             discontinuity: entry.discontinuity,
             date: iso(entry.unix),
+            key: entry
+                .key
+                .as_ref()
+                .map(|key| m3u8::Key { uri: key.uri.clone(), iv: vector(entry.seq) }),
         };
         let playlist = m3u8::Playlist {
             target: self.target,
@@ -121,6 +167,9 @@ pub(super) struct Names {
     directory: String,
     prefix: String,
     ts_file: String,
+    key_file: String,
+    key_directory: String,
+    key_url: String,
     /// The playlist, relative to the directory.
     playlist: String,
     /// The playlist in memory: host, if it is for one, and path.
@@ -144,8 +193,15 @@ impl Names {
     /// The names that `config` gives the stream `key`. In memory the default name gets an epoch.
     pub(super) fn new(key: &StreamKey, config: &Hls, ram: bool, disk: bool, epoch: String) -> Self {
         let mut ts_file = config.hls_ts_file.clone();
-        if ram && !disk && ts_file == Hls::default().hls_ts_file {
-            ts_file = "[app]/[stream]-[epoch]-[seq].ts".into();
+        let mut key_file = config.hls_key_file.clone();
+        let default = Hls::default();
+        if ram && !disk {
+            if ts_file == default.hls_ts_file {
+                ts_file = "[app]/[stream]-[epoch]-[seq].ts".into();
+            }
+            if key_file == default.hls_key_file {
+                key_file = "[app]/[stream]-[epoch]-[seq].key".into();
+            }
         }
         let stamp = Stamp::at(0, &crate::io::zone::Zone::default());
         let mount = Template::new(&config.hls_mount).expand(key, &stamp);
@@ -163,6 +219,9 @@ impl Names {
             prefix: config.hls_entry_prefix.clone(),
             unique: ts_file.contains("[epoch]"),
             ts_file,
+            key_file,
+            key_directory: config.hls_key_file_path.trim_end_matches('/').to_owned(),
+            key_url: config.hls_key_url.clone(),
             key: key.clone(),
             epoch,
         }
@@ -171,6 +230,27 @@ impl Names {
     /// The file of the playlist.
     pub(super) fn playlist_file(&self) -> String {
         format!("{}/{}", self.directory, self.playlist)
+    }
+
+    /// Where the playlist is when the directory is that of the HTTP server.
+    pub(super) fn playlist_path(&self) -> String {
+        format!("/{}", self.playlist)
+    }
+
+    /// The playlist below the directory.
+    pub(super) fn playlist_uri(&self) -> &str {
+        &self.playlist
+    }
+
+    /// The stream.
+    pub(super) fn stream(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// What `file` is called below the directory.
+    pub(super) fn below<'f>(&self, file: &'f str) -> &'f str {
+        let below = file.strip_prefix(&self.directory).unwrap_or(file);
+        below.trim_start_matches('/')
     }
 
     /// The playlist in memory.
@@ -190,6 +270,33 @@ impl Names {
             text = text.replace("[timestamp]", &floor.to_string());
         }
         Template::new(&text).expand(&self.key, stamp)
+    }
+
+    /// The key of the segments from `seq` on. It is in memory if they are, and nobody else is to
+    /// give it out; it has a file if they have, or if somebody else is.
+    pub(super) fn key(
+        &self,
+        seq: u64,
+        secret: Secret,
+        stamp: &Stamp,
+        ram: bool,
+        disk: bool,
+    ) -> Key {
+        let text = self.key_file.replace("[seq]", &seq.to_string());
+        let name = Template::new(&text.replace("[epoch]", &self.epoch)).expand(&self.key, stamp);
+        let elsewhere = !self.key_url.is_empty();
+        let uri = match self.key_url.as_str() {
+            "" => m3u8::encode(&relative(directory(&self.playlist), &name)),
+            url if url.ends_with(['/', '=']) => format!("{url}{}", m3u8::encode(&name)),
+            url => format!("{url}/{}", m3u8::encode(&name)),
+        };
+        Key {
+            seq,
+            secret,
+            uri,
+            ram: (ram && !elsewhere).then(|| self.segment_mount(&name)),
+            file: (disk || elsewhere).then(|| format!("{}/{name}", self.key_directory)),
+        }
     }
 
     /// The file of a segment.
@@ -361,6 +468,7 @@ mod tests {
             bytes: 100,
             discontinuity: seq.is_multiple_of(4),
             unix: seq * 1000,
+            key: None,
         }
     }
 

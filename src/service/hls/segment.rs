@@ -1,12 +1,15 @@
 //! Cuts a stream into segments.
 
-use super::stream::{Finished, Floor, Stream};
+use super::keys::Cipher;
+use super::playlist::{Key, vector};
+
+use super::stream::{Finished, Floor, Kept, Stream};
 use crate::config::{Hls, HlsAcodec, HlsOnError, HlsVcodec};
 use crate::format::ts::{self, Audio, Defaults, Mux, Muxed, TICKS, Video, bound};
 use crate::hub::{Sink, SinkError};
 use crate::io::stage::Progress;
 use crate::io::zone::Zone;
-use crate::limits::{HLS_PIECE, HLS_SEGMENT};
+use crate::limits::{HLS_FILE, HLS_PIECE, HLS_SEGMENT, KEY_WAIT_MS};
 use crate::media::time::{Algorithm, Jitter};
 use crate::media::{Kind, Packet};
 use crate::proto::rtmp::{RUNNEL, metadata};
@@ -28,6 +31,8 @@ const FORWARD_MS: i64 = 10_000;
 const GATHER_MS: u32 = 720;
 /// What the two clocks differ by more than this was set by somebody.
 const CLOCK_SET_MS: u64 = 2000;
+/// A stream that had no picture for so long, while it had sound, is cut as if it had none.
+const SILENT_MS: i64 = 2000;
 
 /// What the time is.
 #[derive(Clone, Copy)]
@@ -79,6 +84,8 @@ pub(super) struct Cutter {
     mux: Mux,
     jitter: Option<Jitter>,
     progress: Option<Progress>,
+    /// Hears of each segment that is in the playlist.
+    told: Option<Box<dyn Fn(Kept)>>,
     open: Option<Open>,
     /// Of the open segment, what is not with the disk yet.
     buffer: Vec<u8>,
@@ -92,6 +99,8 @@ pub(super) struct Cutter {
     broken: bool,
     /// The open segment ends before the next frame.
     ends: bool,
+    /// No key frame came for as long as one is waited for: the next one is not waited for.
+    keyless: bool,
     /// A time of the stream and when it was.
     anchor: Option<Anchor>,
     jumps: u64,
@@ -103,9 +112,9 @@ pub(super) struct Cutter {
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     fragment: i64,
-    /// At any audio frame.
+    /// At any frame, of a stream without pictures or without key frames.
     audio: i64,
-    /// At any frame at all.
+    /// At any frame of any stream.
     longest: i64,
     wait_keyframe: bool,
 }
@@ -120,6 +129,10 @@ struct Open {
     unix: u64,
     stamp: Stamp,
     floor: Option<Floor>,
+    key: Option<Rc<Key>>,
+    cipher: Option<Cipher>,
+    /// Bytes of it that are with the disk.
+    written: usize,
 }
 
 /// Why a packet could not be taken.
@@ -174,7 +187,7 @@ impl Cutter {
         let rules = Rules {
             fragment,
             audio,
-            longest: audio.max(fragment).saturating_mul(2),
+            longest: audio.max(fragment).saturating_mul(2).max(KEY_WAIT_MS.into()),
             wait_keyframe: config.hls_wait_keyframe,
         };
         Self {
@@ -187,6 +200,7 @@ impl Cutter {
             zone,
             mux,
             progress,
+            told: None,
             open: None,
             buffer: Vec::new(),
             charged: 0,
@@ -194,6 +208,7 @@ impl Cutter {
             headers: [false; 2],
             broken: true,
             ends: false,
+            keyless: false,
             anchor: None,
             jumps: 0,
             left_out: 0,
@@ -201,9 +216,20 @@ impl Cutter {
         }
     }
 
+    /// Has `told` hear of each segment that is in the playlist.
+    pub(super) fn tell_to(&mut self, told: impl Fn(Kept) + 'static) {
+        self.told = Some(Box::new(told));
+    }
+
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// As if so many bytes of the open segment were with the disk.
+    #[cfg(test)]
+    pub(super) fn pretend_written(&mut self, written: usize) {
+        self.open.as_mut().expect("a segment is open").written = written;
     }
 
     fn take(&mut self, packet: &Packet) -> Result<(), Error> {
@@ -282,11 +308,24 @@ impl Cutter {
         let longer =
             |than: i64| duration >= SHORTEST_CUT_MS && duration >= than.saturating_add(deviation);
         let Rules { fragment, audio, longest, wait_keyframe } = self.rules;
-        let due = match packet.kind {
-            Kind::Video => longer(fragment) && (packet.key || !wait_keyframe),
-            _ => longer(audio),
+        let [_, picture] = self.newest;
+        let pictures = packet.kind == Kind::Video
+            || picture.is_some_and(|picture| time.saturating_sub(picture) < SILENT_MS);
+        let starts = packet.kind == Kind::Video && (packet.key || !wait_keyframe);
+        if starts {
+            self.keyless = false;
+        }
+        // Where a key frame will come, nothing else cuts.
+        let wait = if starts {
+            fragment
+        } else if pictures && !self.keyless {
+            longest
+        } else {
+            audio
         };
-        if due || longer(longest) {
+        let due = longer(wait);
+        self.keyless |= due && pictures && !starts;
+        if due {
             return self.close(Some(time));
         }
         Ok(())
@@ -294,9 +333,10 @@ impl Cutter {
 
     fn write(&mut self, packet: &Packet) -> Result<(), Error> {
         let most = bound(packet.payload.len());
-        let in_ram = self.stream.borrow().in_ram();
-        if in_ram && self.open.is_some() && self.buffer.len() + most > HLS_SEGMENT {
-            log::warn!("hls: segment of {} bytes is closed early", self.buffer.len());
+        let longest = if self.stream.borrow().in_ram() { HLS_SEGMENT } else { HLS_FILE };
+        let len = self.open.as_ref().map_or(0, |open| open.written + self.buffer.len());
+        if len > 0 && len.saturating_add(most) > longest {
+            log::warn!("hls: segment of {len} bytes is closed early");
             self.close(Some(self.mux.time(packet.dts)))?;
         }
         if !self.charge(most) {
@@ -330,13 +370,25 @@ impl Cutter {
         match (&mut self.open, counts) {
             (Some(open), Some(true)) => open.end = open.end.max(time),
             (Some(_), _) => {}
-            (None, _) => self.begin(time),
+            (None, _) => {
+                if let Err(e) = self.begin(time) {
+                    self.abandon();
+                    return Err(Error::Write(e));
+                }
+            }
         }
         let [audio, video] = &mut self.newest;
         *(if kind == Kind::Video { video } else { audio }) = Some(time);
         self.tell(time);
         if !self.stream.borrow().in_ram() && self.buffer.len() >= HLS_PIECE {
-            let piece = Bytes::from(std::mem::take(&mut self.buffer));
+            let mut piece = std::mem::take(&mut self.buffer);
+            if let Some(open) = &mut self.open {
+                if let Some(cipher) = &mut open.cipher {
+                    self.buffer = cipher.piece(&mut piece);
+                }
+                open.written += piece.len();
+            }
+            let piece = Bytes::from(piece);
             // From now on the queue of the disk counts it.
             self.stream.borrow().uncharge(std::mem::take(&mut self.charged));
             let appended = self.stream.borrow_mut().append(piece);
@@ -348,7 +400,7 @@ impl Cutter {
         Ok(())
     }
 
-    fn begin(&mut self, time: i64) {
+    fn begin(&mut self, time: i64) -> Result<(), String> {
         let now = (self.clock.unix)();
         let discontinuity = std::mem::take(&mut self.broken);
         if discontinuity {
@@ -358,9 +410,24 @@ impl Cutter {
         let anchor = self.anchor.get_or_insert(Anchor::new(time, now, began));
         let unix = anchor.date(time, now, began);
         let stamp = Stamp::at(now, &self.zone);
-        let floor = self.stream.borrow_mut().begin(now, &stamp);
+        let mut stream = self.stream.borrow_mut();
+        let key = stream.key(&stamp)?;
+        let floor = stream.begin(now, &stamp);
+        let iv = vector(stream.next()).to_be_bytes();
         self.ends = false;
-        self.open = Some(Open { start: time, end: time, began, discontinuity, unix, stamp, floor });
+        self.open = Some(Open {
+            start: time,
+            end: time,
+            began,
+            discontinuity,
+            unix,
+            stamp,
+            floor,
+            cipher: key.as_ref().map(|key| key.secret.cipher(iv)),
+            key,
+            written: 0,
+        });
+        Ok(())
     }
 
     /// Whether `time` goes on from the start of the segment at the pace of the clock: a stream may
@@ -379,6 +446,9 @@ impl Cutter {
         self.ends = false;
         self.mux.flush(&mut self.buffer);
         let mut bytes = std::mem::take(&mut self.buffer);
+        if let Some(cipher) = open.cipher {
+            cipher.finish(&mut bytes);
+        }
         bytes.shrink_to_fit();
         let millis = next.unwrap_or(open.end).max(open.start) - open.start;
         if millis < SHORTEST_KEPT_MS {
@@ -394,10 +464,14 @@ impl Cutter {
             unix: open.unix,
             stamp: open.stamp,
             floor: open.floor.map(|floor| floor.number),
+            key: open.key,
         };
         match stream.keep(finished) {
             Ok(uri) => {
                 log::debug!("hls: segment {number}, {uri}, {millis} ms");
+                if let (Some(told), Some(kept)) = (&self.told, stream.newest()) {
+                    told(kept);
+                }
                 Ok(())
             }
             Err(e) => {

@@ -1,5 +1,6 @@
 //! Where segments and playlists are: in memory, in files, or both.
 
+use crate::hub::StreamKey;
 use crate::io::disk::{CreateOptions, Disk, File, Reply};
 use crate::limits::HLS_RAM;
 use bytes::Bytes;
@@ -10,6 +11,8 @@ use std::io;
 /// A file in memory, as HTTP answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
+    /// The stream that it is a part of.
+    pub key: StreamKey,
     /// What is in it.
     pub body: Bytes,
     /// Its media type.
@@ -95,6 +98,8 @@ pub(super) trait Files {
     fn replace(&mut self, path: &str, bytes: Bytes) -> Result<(), String>;
     /// Deletes a finished file.
     fn remove(&mut self, path: &str);
+    /// What went wrong since the last call of any of them.
+    fn failed(&mut self) -> Result<(), String>;
 }
 
 /// On the disk, by its thread.
@@ -110,18 +115,6 @@ pub(super) struct OnDisk {
 impl OnDisk {
     pub(super) const fn new(disk: Disk) -> Self {
         Self { disk, open: None, kept: None, replaced: None }
-    }
-
-    /// What went wrong since the last call.
-    fn failed(&mut self) -> Result<(), String> {
-        if let Some(Ok(kept)) = self.kept.as_mut().and_then(Reply::take) {
-            kept?;
-        }
-        if let Some(Ok(replaced)) = self.replaced.as_mut().and_then(Reply::take) {
-            replaced.map_err(|e| e.to_string())?;
-        }
-        let file = self.open.as_ref().and_then(File::failed);
-        file.map_or(Ok(()), |e| Err(e.to_owned()))
     }
 }
 
@@ -162,5 +155,16 @@ impl Files for OnDisk {
 
     fn remove(&mut self, path: &str) {
         self.disk.remove(path);
+    }
+
+    fn failed(&mut self) -> Result<(), String> {
+        if let Some(Ok(kept)) = self.kept.as_mut().and_then(Reply::take) {
+            kept?;
+        }
+        if let Some(Ok(replaced)) = self.replaced.as_mut().and_then(Reply::take) {
+            replaced.map_err(|e| e.to_string())?;
+        }
+        let file = self.open.as_ref().and_then(File::failed);
+        file.map_or(Ok(()), |e| Err(e.to_owned()))
     }
 }

@@ -1,6 +1,7 @@
 //! What stays of a stream from one publish to the next: its segments, their numbers.
 
-use super::playlist::{Entry, Names, Numbers, Window};
+use super::keys::{self, Secret};
+use super::playlist::{Entry, Key, Names, Numbers, Window};
 use super::store::{Files, Ram, Stored};
 use crate::config::Hls;
 use crate::format::ts::Mux;
@@ -18,6 +19,10 @@ pub(super) struct Stream {
     /// Finished segments are kept there.
     in_ram: bool,
     files: Option<Box<dyn Files>>,
+    /// Writes the files of keys.
+    key_files: Option<Box<dyn Files>>,
+    /// That of the newest segments.
+    key: Option<Rc<Key>>,
     window: Window,
     next: u64,
     floor: Option<i64>,
@@ -40,6 +45,18 @@ pub(super) struct Finished {
     pub(super) unix: u64,
     pub(super) stamp: Stamp,
     pub(super) floor: Option<i64>,
+    pub(super) key: Option<Rc<Key>>,
+}
+
+/// A segment that is in the playlist.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) number: u64,
+    pub(super) millis: u32,
+    pub(super) file: String,
+    pub(super) uri: String,
+    pub(super) playlist: String,
+    pub(super) playlist_uri: String,
 }
 
 /// A number of hls_ts_floor.
@@ -61,6 +78,7 @@ impl Stream {
         ram: Rc<Ram>,
         in_ram: bool,
         files: Option<Box<dyn Files>>,
+        key_files: Option<Box<dyn Files>>,
     ) -> Self {
         Self {
             config,
@@ -68,6 +86,8 @@ impl Stream {
             ram,
             in_ram,
             files,
+            key_files,
+            key: None,
             window: Window::default(),
             next: 0,
             floor: None,
@@ -104,13 +124,16 @@ impl Stream {
         self.mux = old.mux.take();
         self.floor = old.floor;
         let places = |stream: &Self| {
-            let Hls { hls_storage, hls_path, hls_m3u8_file, hls_ts_file, hls_mount, .. } =
-                (*stream.config).clone();
-            (hls_storage, hls_path, hls_m3u8_file, hls_ts_file, hls_mount)
+            let config = (*stream.config).clone();
+            let Hls { hls_storage, hls_path, hls_m3u8_file, hls_ts_file, hls_mount, .. } = config;
+            let Hls { hls_keys, hls_key_file, hls_key_file_path, hls_key_url, .. } = config;
+            let segments = (hls_storage, hls_path, hls_m3u8_file, hls_ts_file, hls_mount);
+            (segments, (hls_keys, hls_key_file, hls_key_file_path, hls_key_url))
         };
         if places(self) == places(old) {
             self.window = std::mem::take(&mut old.window);
             self.names.epoch.clone_from(&old.names.epoch);
+            self.key = old.key.take();
         } else {
             old.release();
         }
@@ -136,9 +159,42 @@ impl Stream {
         self.in_ram && self.names.unique && path.contains(&self.names.epoch)
     }
 
+    /// Whether `path` is its playlist or one of its segments in files, below whatever the server of
+    /// files calls the directory, or was a segment in memory.
+    pub(super) fn owns(&self, path: &str) -> bool {
+        let names = |name: &str| path.strip_suffix(name).is_some_and(|dir| dir.ends_with('/'));
+        let in_files = || {
+            let mut entries = self.window.entries();
+            let key = |entry: &Entry| entry.key.as_ref().and_then(|key| key.file.clone());
+            names(self.names.playlist_uri())
+                || entries.any(|entry| {
+                    let files = [Some(entry.file.clone()), key(entry)];
+                    files.iter().flatten().any(|file| names(self.names.below(file)))
+                })
+        };
+        self.was(path) || self.files.is_some() && in_files()
+    }
+
     /// Segments are kept in memory.
     pub(super) const fn in_ram(&self) -> bool {
         self.in_ram
+    }
+
+    /// Whether players can follow it by now.
+    pub(super) fn has_segments(&self) -> bool {
+        !self.window.is_empty()
+    }
+
+    /// Whether somebody publishes it, has no segment yet, and `path` of `host` is its playlist.
+    pub(super) fn is_awaited(&self, host: &str, path: &str) -> bool {
+        if self.idle.is_some() || self.generation == 0 || self.has_segments() {
+            return false;
+        }
+        if !self.in_ram {
+            return self.names.playlist_path() == path;
+        }
+        let mount = self.names.playlist_mount();
+        mount == path || mount.strip_suffix(path) == Some(host)
     }
 
     /// Counts `len` bytes more of the open segment, if the memory of all streams has room.
@@ -176,6 +232,49 @@ impl Stream {
         Floor { number: accepted, ahead: accepted.saturating_sub(current) }
     }
 
+    /// The key of the segment that begins, which players can fetch from now on.
+    pub(super) fn key(&mut self, stamp: &Stamp) -> Result<Option<Rc<Key>>, String> {
+        if !self.config.hls_keys || !keys::SUPPORTED {
+            return Ok(None);
+        }
+        let count = u64::from(self.config.hls_fragments_per_key);
+        if let Some(key) = &self.key
+            && self.next.saturating_sub(key.seq) < count
+        {
+            return Ok(Some(key.clone()));
+        }
+        let (ram, disk) = (self.in_ram, self.files.is_some());
+        let key = Rc::new(self.names.key(self.next, Secret::new()?, stamp, ram, disk));
+        let body = Bytes::copy_from_slice(key.secret.bytes());
+        if let (Some(file), Some(files)) = (&key.file, &mut self.key_files) {
+            files.replace(file, body.clone())?;
+        }
+        if let Some(name) = &key.ram {
+            let etag = format!("\"{}-{}-key\"", self.names.epoch, key.seq);
+            let content_type = "application/octet-stream";
+            let cache_control = "private, no-store".into();
+            let key = self.names.stream().clone();
+            self.ram.put(name, Stored { key, body, content_type, etag, cache_control });
+        }
+        if let Some(old) = self.key.replace(key.clone()) {
+            self.forget_key(old);
+        }
+        Ok(Some(key))
+    }
+
+    /// Deletes a key that no segment in the playlist needs any more.
+    fn forget_key(&mut self, key: Rc<Key>) {
+        let Some(key) = Rc::into_inner(key) else { return };
+        if let Some(name) = &key.ram {
+            self.ram.remove(name);
+        }
+        if let (Some(file), Some(files)) = (&key.file, &mut self.key_files)
+            && self.config.hls_cleanup
+        {
+            files.remove(file);
+        }
+    }
+
     /// Bytes of the open segment that do not stay in memory.
     pub(super) fn append(&mut self, bytes: Bytes) -> Result<(), String> {
         let Some(files) = &mut self.files else { return Ok(()) };
@@ -196,7 +295,7 @@ impl Stream {
     /// Takes a segment into the playlist, and what is too old out of it. Returns what the
     /// playlist calls it.
     pub(super) fn keep(&mut self, segment: Finished) -> Result<String, String> {
-        let Finished { bytes, millis, discontinuity, unix, stamp, floor } = segment;
+        let Finished { bytes, millis, discontinuity, unix, stamp, floor, key } = segment;
         let numbers = Numbers { seq: self.next, millis, floor };
         let name = self.names.segment(numbers, &stamp);
         let bytes = Bytes::from(bytes);
@@ -209,6 +308,7 @@ impl Stream {
             bytes: if self.in_ram { bytes.len() } else { 0 },
             discontinuity,
             unix,
+            key,
         };
         let uri = entry.uri.clone();
         if self.in_ram {
@@ -228,8 +328,21 @@ impl Stream {
             std::iter::from_fn(|| self.window.expire(window, HLS_RAM_STREAM)).collect();
         let listed = self.list();
         // After the playlist that does not have them any more.
-        expired.iter().for_each(|old| self.forget(old));
+        expired.into_iter().for_each(|old| self.forget(old));
         listed.map(|()| uri)
+    }
+
+    /// The newest segment in the playlist.
+    pub(super) fn newest(&self) -> Option<Kept> {
+        let Entry { seq, millis, uri, file, .. } = self.window.newest()?;
+        Some(Kept {
+            number: *seq,
+            millis: *millis,
+            file: file.clone(),
+            uri: uri.clone(),
+            playlist: self.names.playlist_file(),
+            playlist_uri: self.names.playlist_uri().to_owned(),
+        })
     }
 
     /// Writes what is to be written of a segment that is whole.
@@ -246,7 +359,7 @@ impl Stream {
     pub(super) fn make_room(&mut self, len: usize) -> bool {
         while !self.ram.fits(len) {
             let Some(old) = self.window.pop() else { return false };
-            self.forget(&old);
+            self.forget(old);
         }
         true
     }
@@ -264,7 +377,8 @@ impl Stream {
             false => format!("public, max-age={}", self.least_target()),
         };
         let etag = format!("\"{}-{}-{}\"", self.names.epoch, entry.seq, entry.unix);
-        Stored { body, content_type: "video/MP2T", etag, cache_control }
+        let key = self.names.stream().clone();
+        Stored { key, body, content_type: "video/MP2T", etag, cache_control }
     }
 
     /// Writes the playlist of now.
@@ -275,7 +389,8 @@ impl Stream {
             let etag = format!("\"{}-{}\"", self.names.epoch, self.next);
             let content_type = "application/vnd.apple.mpegurl";
             let cache_control = "public, max-age=1".into();
-            let stored = Stored { body: body.clone(), content_type, etag, cache_control };
+            let (key, body) = (self.names.stream().clone(), body.clone());
+            let stored = Stored { key, body, content_type, etag, cache_control };
             self.ram.put(self.names.playlist_mount(), stored);
         }
         match &mut self.files {
@@ -285,7 +400,7 @@ impl Stream {
     }
 
     /// A segment left the playlist.
-    fn forget(&mut self, entry: &Entry) {
+    fn forget(&mut self, entry: Entry) {
         if self.in_ram {
             self.ram.remove(&entry.ram);
         }
@@ -294,6 +409,9 @@ impl Stream {
         {
             files.remove(&entry.file);
         }
+        if let Some(key) = entry.key {
+            self.forget_key(key);
+        }
     }
 
     /// Deletes everything: hls_dispose. Who still publishes writes nothing any more.
@@ -301,12 +419,15 @@ impl Stream {
         self.generation = self.generation.wrapping_add(1);
         self.release();
         let entries: Vec<Entry> = std::iter::from_fn(|| self.window.pop()).collect();
-        let Some(files) = &mut self.files else { return };
-        files.discard();
-        if !entries.is_empty() {
-            files.remove(&self.names.playlist_file());
+        if let Some(files) = &mut self.files {
+            files.discard();
+            if !entries.is_empty() {
+                files.remove(&self.names.playlist_file());
+            }
+            entries.iter().for_each(|entry| files.remove(&entry.file));
         }
-        entries.iter().for_each(|entry| files.remove(&entry.file));
+        let keys = entries.into_iter().filter_map(|entry| entry.key).chain(self.key.take());
+        keys.for_each(|key| self.forget_key(key));
     }
 
     /// Gives the memory of its segments back.
@@ -314,20 +435,29 @@ impl Stream {
         if !self.in_ram {
             return;
         }
-        let ram = &self.ram;
-        ram.remove(self.names.playlist_mount());
+        self.ram.remove(self.names.playlist_mount());
         if self.files.is_none() {
             while let Some(entry) = self.window.pop() {
-                ram.remove(&entry.ram);
+                self.forget(entry);
             }
         } else {
-            self.window.names_in_ram(|name| ram.remove(name));
+            self.window.names_in_ram(|name| self.ram.remove(name));
+        }
+        // The next segment gets another one.
+        if let Some(key) = self.key.take() {
+            if let Some(name) = &key.ram {
+                self.ram.remove(name);
+            }
+            self.forget_key(key);
         }
     }
 
     /// Called now and then: deletes what nobody publishes any more. Whether nothing is left.
     pub(super) fn sweep(&mut self, now: u64) -> bool {
         let Some(idle) = self.idle.map(|since| now.saturating_sub(since)) else { return false };
+        if let Some(Err(e)) = self.files.as_mut().map(|files| files.failed()) {
+            log::warn!("hls: {e}");
+        }
         let millis =
             |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let dispose = millis(self.config.hls_dispose.0);

@@ -27,6 +27,8 @@ pub struct Ask {
     pub mount: usize,
     /// Whether the answer may be used by pages of other sites.
     pub crossdomain: bool,
+    /// The request is another one than the client's, see [`Answer::As`].
+    pub renamed: bool,
 }
 
 impl Ask {
@@ -48,6 +50,8 @@ pub enum Answer {
     Body(usize, Box<dyn FnOnce(Vec<u8>) -> Self>),
     /// The answer is not known yet.
     Later(Task<Self>),
+    /// What this other request is answered with. Once a request.
+    As(Box<Request>),
     /// Somebody else's.
     Next,
 }
@@ -59,6 +63,7 @@ impl fmt::Debug for Answer {
             Self::File(parts) => parts.fmt(f),
             Self::Take(_) => f.write_str("Take"),
             Self::Body(max, _) => write!(f, "Body({max})"),
+            Self::As(request) => request.fmt(f),
             Self::Later(_) => f.write_str("Later"),
             Self::Next => f.write_str("Next"),
         }

@@ -1,9 +1,12 @@
 //! The HTTP server that services answer on.
 
 mod answer;
+mod client;
+mod guard;
 mod router;
 
 pub use answer::{Answer, Ask, Connection, Outcome, Parts, Reply};
+pub use guard::stream_at;
 pub use router::{Handler, Router, to_slash};
 
 use crate::config::Config;
@@ -33,27 +36,36 @@ pub const SERVICE: Service = Service {
     ..Service::new("_http")
 };
 
-thread_local! {
-    /// The router of `http_server` and the configuration that it was made from.
-    static SITE: RefCell<Option<(Rc<Config>, Rc<Router>)>> = const { RefCell::new(None) };
-}
+/// A router and the configuration that it was made from.
+pub type Cached = RefCell<Option<(Rc<Config>, Rc<Router>)>>;
+
+/// What is kept for the port of `http_server`.
+#[derive(Default)]
+struct Site(Cached);
 
 /// The paths of all services under the configuration of now.
 fn site(cx: &Rc<Context>) -> Rc<Router> {
-    let config = cx.config();
-    let known = SITE.with_borrow(|site| {
-        site.as_ref().filter(|(of, _)| Rc::ptr_eq(of, &config)).map(|(_, router)| router.clone())
-    });
-    known.unwrap_or_else(|| {
+    cached(cx, &cx.part::<Site>().0, |config| {
         let mut router = Router::default();
         router.crossdomain = config.http_server.crossdomain;
+        guard::routes(cx, &mut router);
         for service in SERVICES {
             (service.routes)(cx, &mut router);
         }
-        let router = Rc::new(router);
-        SITE.set(Some((config, router.clone())));
         router
     })
+}
+
+/// The router that is kept in `place`, made anew after each change of the configuration.
+pub fn cached(cx: &Context, place: &Cached, make: impl FnOnce(&Config) -> Router) -> Rc<Router> {
+    let config = cx.config();
+    let kept = place.borrow().clone();
+    if let Some((_, router)) = kept.filter(|(of, _)| Rc::ptr_eq(of, &config)) {
+        return router;
+    }
+    let router = Rc::new(make(&config));
+    place.replace(Some((config, router.clone())));
+    router
 }
 
 /// Serves a client to its end. `router` says who answers; it is asked at each request.
@@ -75,7 +87,7 @@ pub async fn serve(
     loop {
         let outcome;
         (link, outcome) = match next_request(&mut link).await {
-            Ok(request) => answer(link, &cx, request, &router(&cx)).await,
+            Ok(request) => answer(link, &cx, peer, request, &router(&cx)).await,
             Err(end) => (link, Outcome::End(end)),
         };
         match outcome {
@@ -110,25 +122,33 @@ async fn next_request(link: &mut Connection) -> Result<Request, End<Error>> {
 async fn answer(
     mut link: Connection,
     cx: &Rc<Context>,
+    peer: IpAddr,
     request: Request,
     router: &Router,
 ) -> (Connection, Outcome) {
-    log::info!("HTTP {} {}", request.method.name(), request.path);
+    let client = client::address(peer, &request, &cx.config().http_server.trusted_proxies);
+    link.session().set_peer(client);
+    match client == peer {
+        true => log::info!("HTTP {} {}", request.method.name(), request.path),
+        false => log::info!("HTTP {} {}, ip={client}", request.method.name(), request.path),
+    }
     expect(&link, SEND_TIMEOUT, "no answer was found");
     let (method, crossdomain) = (request.method, router.crossdomain);
     let has_body = request.length != Some(0);
     let mut ask = Ask {
         cx: cx.clone(),
         request: Rc::new(request),
-        peer: link.session().peer(),
+        peer: client,
         mount: 0,
         crossdomain,
+        renamed: false,
     };
     let mut answer = Answer::Next;
     if method == Method::Options {
-        answer = options(crossdomain).into();
+        answer = options(router).into();
     } else {
-        for (mount, handler) in router.find(&ask.request.host, &ask.request.path) {
+        let mut handlers = router.find(&ask.request.host, &ask.request.path).into_iter();
+        while let Some((mount, handler)) = handlers.next() {
             ask.mount = mount;
             answer = handler(&ask);
             while let Answer::Later(task) = answer {
@@ -137,8 +157,14 @@ async fn answer(
                     Err(end) => return (link, Outcome::End(end)),
                 };
             }
-            if !matches!(answer, Answer::Next) {
-                break;
+            match answer {
+                Answer::As(request) if !ask.renamed => {
+                    (ask.request, ask.renamed) = (Rc::new(*request), true);
+                    handlers = router.find(&ask.request.host, &ask.request.path).into_iter();
+                    answer = Answer::Next;
+                }
+                Answer::Next | Answer::As(_) => answer = Answer::Next,
+                _ => break,
             }
         }
     }
@@ -157,7 +183,11 @@ async fn give(mut link: Connection, answer: Answer, crossdomain: bool) -> (Conne
     let mut answer = answer;
     loop {
         answer = match answer {
-            Answer::Next | Answer::Later(_) => Reply::status(404).into(),
+            Answer::Next | Answer::As(_) => Reply::status(404).into(),
+            Answer::Later(task) => match link.unless_kicked(task).await {
+                Ok(answer) => answer,
+                Err(end) => return (link, Outcome::End(end)),
+            },
             Answer::Take(take) => return take(link).await,
             Answer::Body(max, then) => match body(&mut link, max).await {
                 Ok(Some(body)) => then(body),
@@ -274,12 +304,13 @@ pub fn allow(crossdomain: bool, headers: &mut Vec<(&'static str, String)>) {
     }
 }
 
-fn options(crossdomain: bool) -> Reply {
-    if !crossdomain {
+fn options(router: &Router) -> Reply {
+    if !router.crossdomain {
         return Reply::status(405);
     }
     let mut reply = Reply { body: bytes::Bytes::new(), ..Reply::status(200) };
-    let methods = "GET, POST, HEAD, PUT, DELETE";
+    let all = "GET, POST, HEAD, PUT, DELETE";
+    let methods = if router.read_only { "GET, HEAD" } else { all };
     let names = "Cache-Control,X-Proxy-Authorization,X-Requested-With,Content-Type,Range";
     reply.headers.push(("Access-Control-Allow-Methods", methods.into()));
     reply.headers.push(("Access-Control-Allow-Headers", names.into()));

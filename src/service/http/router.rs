@@ -17,6 +17,8 @@ pub struct Router {
     last: Vec<Handler>,
     /// Pages of other sites may use what is served (CORS).
     pub crossdomain: bool,
+    /// But not to change anything.
+    pub read_only: bool,
 }
 
 struct Route {

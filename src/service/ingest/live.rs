@@ -104,7 +104,6 @@ impl Attempt<'_> {
             pacer: paced.then(Pacer::default),
             headers: [None, None],
             queue: Vec::new(),
-            start: in_order.then(Vec::new),
         })
     }
 }
@@ -119,8 +118,6 @@ pub(super) struct Live<'a> {
     /// The newest sequence headers, of audio and video.
     headers: [Option<Vec<u8>>; 2],
     queue: Vec<Packet>,
-    /// The first packets, until both kinds are there: one may come much later than the other.
-    start: Option<Vec<Packet>>,
 }
 
 impl Live<'_> {
@@ -153,13 +150,6 @@ impl Live<'_> {
     /// Publishes what `bytes` of the source hold.
     pub(super) async fn parse(&mut self, parser: &mut Parser, bytes: &[u8]) -> Result<(), Over> {
         let parsed = parser.receive(bytes, self.feed.memory(), &mut self.queue);
-        if let Some(start) = &mut self.start {
-            start.append(&mut self.queue);
-            if parsed.is_ok() && !is_enough(start) {
-                return Ok(());
-            }
-            self.end_start();
-        }
         self.publish().await?;
         parsed.map_err(Over::Failed)
     }
@@ -167,20 +157,7 @@ impl Live<'_> {
     /// The source ended: publishes what is left of it.
     pub(super) async fn finish(&mut self, parser: &mut Parser) -> Result<(), Over> {
         parser.finish(self.feed.memory(), &mut self.queue);
-        if let Some(start) = &mut self.start {
-            start.append(&mut self.queue);
-            self.end_start();
-        }
         self.publish().await
-    }
-
-    /// Puts the first packets into the order of their times.
-    fn end_start(&mut self) {
-        let Some(mut start) = self.start.take() else { return };
-        if let Some(first) = start.first().map(|packet| packet.dts) {
-            start.sort_by_key(|packet| time::difference(packet.dts, first));
-        }
-        self.queue = start;
     }
 
     /// The source begins anew, or goes on somewhere else.
@@ -239,20 +216,6 @@ impl Live<'_> {
         known
     }
 }
-
-/// Whether both kinds are in `start`, or one of them will not come.
-fn is_enough(start: &[Packet]) -> bool {
-    let has = |kind| start.iter().any(|packet| packet.kind == kind && !packet.header);
-    let span = match (start.first(), start.last()) {
-        (Some(first), Some(last)) => time::difference(last.dts, first.dts),
-        _ => 0,
-    };
-    has(Kind::Audio) && has(Kind::Video) || start.len() >= START_PACKETS || span > START_MS
-}
-
-/// For so many packets, and so many milliseconds of them, the other kind is waited for.
-const START_PACKETS: usize = 100;
-const START_MS: i32 = 1500;
 
 /// A file says at its end that the sequence is over, which it is not: it begins again.
 fn ends_sequence(packet: &Packet) -> bool {

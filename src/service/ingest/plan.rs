@@ -119,7 +119,7 @@ pub(super) fn is_copy(engine: &Engine) -> bool {
         || copies(&engine.vcodec)
             && copies(&engine.acodec)
             && engine.vfilter.is_empty()
-            && engine.perfile.is_empty()
+            && engine.perfile.iter().all(|pair| pair.name == "rtsp_transport")
             && [default.oformat.as_str(), "off"].contains(&engine.oformat.as_str())
 }
 
@@ -251,6 +251,13 @@ mod tests {
             ("url a.flv;", "ffmpeg f;", "output rtmp://192.0.2.1/live/s;", "program"),
             ("url a.flv;", "", "output rtmp://192.0.2.1/live/s;", "impossible"),
             ("url a.flv;", "ffmpeg f;", "", "impossible"),
+            (
+                "type stream; url rtsp://h/1;",
+                "ffmpeg f;",
+                "enabled on; perfile { rtsp_transport tcp; } vcodec copy; acodec copy; \
+                 output rtmp://127.0.0.1:[port]/live/s;",
+                "native",
+            ),
             ("url '';", "ffmpeg f;", OWN, "impossible"),
         ];
         for (input, ffmpeg, engine, want) in cases {

@@ -122,6 +122,7 @@ async fn ask(
             }
             Event::SetUp(track, transport) => {
                 let Some(media) = &mut media else { continue };
+                media.close(track);
                 let pair = pairs.iter().position(|(of, _)| *of == track);
                 let way = pair.map(|at| way(pairs.swap_remove(at).1, &transport, peer));
                 media.set_up(track, way);
@@ -174,7 +175,7 @@ fn wants_other(error: &Error) -> bool {
 async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
     let Camera { link, media } = camera;
     link.hurry = false;
-    let mut live = attempt.begin(false, true).await?;
+    let mut live = attempt.begin(false, media.is_both()).await?;
     let input = &attempt.worker.input;
     let (mut alarm, pace) = (Alarm::default(), media.pace());
     let keep_alive = link.machine.keep_alive_every();

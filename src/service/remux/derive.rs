@@ -6,10 +6,9 @@ use crate::config::Vhost;
 use crate::context::{self, Context};
 use crate::format::adts::Adts;
 use crate::format::ts::{self, Audio, Body, Mux, Muxed};
-use crate::hub::{Publisher, Settings, Sink, SinkError, StreamKey};
+use crate::hub::{Publisher, Sink, SinkError, StreamKey};
 use crate::limits::{MESSAGE_MAX, RING_BYTES};
 use crate::media::arena::Arena;
-use crate::media::time::Algorithm;
 use crate::media::{Kind, Packet};
 use std::rc::Rc;
 
@@ -38,8 +37,7 @@ impl Derived {
         format: Format,
         kept: bool,
     ) -> Option<Self> {
-        let settings =
-            Settings { jitter: Algorithm::Off, mix_correct: false, ..context::settings(vhost) };
+        let settings = context::derived_settings(vhost);
         let id = cx.hub.find(key).and_then(|source| source.publisher()).unwrap_or_default();
         let key = key.derived(format.name());
         let publisher = match cx.hub.publish(&key, settings, id, true) {

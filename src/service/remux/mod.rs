@@ -76,7 +76,7 @@ fn live(ask: &Ask, wait: bool) -> Answer {
         let remux = &vhost.http_remux;
         let place = mount::find(&remux.mount, &vhost.name, &request.host, &request.path)?;
         let key = StreamKey::new(&vhost.name, &place.app, &place.stream);
-        let is_live = ask.cx.hub.find(&key).is_some_and(|source| source.publisher().is_some());
+        let is_live = ask.cx.hub.find(&key).is_some_and(|source| source.is_live());
         (is_live || wait && remux.hstrs).then(|| (place.bound, vhost.clone(), key, place.format))
     });
     // A mount that names the host goes before one that does not.

@@ -11,11 +11,11 @@ use crate::io::link::End;
 use crate::io::player::Player;
 use crate::io::{clock, tcp};
 use crate::limits::SNDBUF;
-use crate::media::time::Algorithm;
 use crate::proto::framing::{Flv, Framing, Raw};
 use crate::proto::http::{Error, Length, Response};
 use crate::service::admission::{Event, Step, ask, tell, want};
 use crate::service::http::{Connection, Outcome, allow};
+use crate::service::terms::Terms;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -173,7 +173,7 @@ fn join(
         return cx.hub.consume(key, settings).map_err(Some);
     }
     let derived = key.derived(format.name());
-    let settings = Settings { jitter: Algorithm::Off, ..settings };
+    let settings = context::derived_settings(&wanted.vhost);
     // Before the form is made: it is not made without players.
     let waiting = cx.hub.consume(&derived, settings).map_err(Some)?;
     if waiting.source().publisher().is_some() {
@@ -197,27 +197,24 @@ async fn send<F: Framing>(
     framing: F,
 ) -> Result<(), End<Error>> {
     link.session().relax();
-    let settings = consumer.source().settings();
     let source: Rc<Source> = consumer.source().clone();
-    let mut player = Player::new(consumer, framing, wanted.vhost.play.send_min_interval.0);
+    // What a form is made of: while that is waited for, so is the form.
+    let origin = cx.hub.find(&wanted.key);
+    let mut terms = Terms::new(cx, wanted.vhost.clone());
+    let mut player = Player::new(consumer, framing, terms.interval());
     let mut progress = cx.stages.enter(Stage::HttpStream);
     let epoch = source.epoch();
     let mut was_live = false;
-    // Until the first picture is out, small writes do not wait for acknowledgements.
-    let mut starting = !wanted.vhost.tcp_nodelay;
     let outcome = poll_fn(|task| {
+        terms.follow(cx, &mut player, link);
         let polled = player.poll(task, link, |_, _, _| ControlFlow::<()>::Continue(()));
-        if starting && player.packets() > 0 && player.consumer.is_caught_up() {
-            starting = false;
-            if let Err(e) = tcp::set_nodelay(link.socket(), false) {
-                log::warn!("socket options: {e}");
-            }
-        }
+        terms.settle(&player, link);
         if let Some(line) = progress.tick(link.traffic()) {
-            let (msgs, mw) = (player.packets(), cx.merge_ms(&settings));
+            let (msgs, mw) = (player.packets(), cx.merge_ms(&source.settings()));
             log::info!("{line}, msgs={msgs}, mw={mw}, {}", line.minute());
         }
-        let is_live = source.publisher().is_some();
+        let is_held = || origin.as_ref().is_some_and(|o| o.is_live() && o.publisher().is_none());
+        let is_live = source.publisher().is_some() || is_held();
         // A form that cannot be made ends before its players are asked.
         was_live |= source.epoch() != epoch;
         if was_live && !is_live && player.consumer.is_caught_up() {

@@ -116,6 +116,13 @@ impl Media {
         }
     }
 
+    /// Whether both sound and picture are to come.
+    pub(in crate::service) fn is_both(&self) -> bool {
+        let comes =
+            |lane: &&Lane| lane.taken.is_some() && (lane.in_connection || lane.way.is_some());
+        self.lanes.iter().filter(comes).count() == 2
+    }
+
     /// How often [`expire`](Self::expire) and [`report`](Self::report) are to be called.
     pub(in crate::service) fn pace(&self) -> u64 {
         if self.lanes.iter().any(|lane| lane.way.is_some()) { LATE_MS } else { REPORT_MS }

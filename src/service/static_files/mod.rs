@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 /// Serves files.
-pub const SERVICE: Service = Service { routes, ..Service::new("static-files") };
+pub const SERVICE: Service = Service { routes, api_routes, ..Service::new("static-files") };
 
 fn routes(cx: &Rc<Context>, router: &mut Router) {
     let config = cx.config();
@@ -34,6 +34,12 @@ fn routes(cx: &Rc<Context>, router: &mut Router) {
     }
     let dir: Rc<str> = config.http_server.dir.as_str().into();
     router.on("/", move |ask| serve(ask, &dir));
+}
+
+/// A console, where people look for it.
+fn api_routes(cx: &Rc<Context>, router: &mut Router) {
+    let dir: Rc<str> = format!("{}/console", cx.config().http_server.dir).into();
+    router.on("/console/", move |ask| serve(ask, &dir));
 }
 
 /// Answers with what stands in `dir` under the path behind the mount.

@@ -1,0 +1,140 @@
+//! `/metrics`, in the text format of Prometheus (0.0.4).
+
+use super::held;
+use crate::io::{clock, proc};
+use crate::limits::{BOARD, METRICS_STREAMS};
+use crate::proto::http::Method;
+use crate::service::http::{Answer, Ask, Reply};
+use crate::service::stats::{self, StreamRow};
+use std::fmt::{Display, Write as _};
+
+pub(super) fn answer(ask: &Ask) -> Answer {
+    if !matches!(ask.request.method, Method::Get | Method::Head) {
+        return Reply::status(405).into();
+    }
+    let mut page = Page::default();
+    process(&mut page, ask);
+    streams(&mut page, ask);
+    let Some(body) = held::body(page.0) else { return Reply::status(503).into() };
+    let mut reply = Reply::new("text/plain; version=0.0.4; charset=utf-8", body);
+    reply.headers.push(("Cache-Control", "no-store".into()));
+    reply.into()
+}
+
+fn process(page: &mut Page, ask: &Ask) {
+    let (cx, stats) = (&ask.cx, stats::of(&ask.cx));
+    let bytes = stats.process(cx);
+    let uptime = clock::now().saturating_sub(cx.started);
+    page.head("runnel_build_info", "gauge", "What this server is.");
+    let version = ("version", env!("CARGO_PKG_VERSION"));
+    page.value("runnel_build_info", &[version, ("board", BOARD)], 1);
+    page.one("runnel_uptime_seconds", "gauge", "Since it started.", uptime as f64 / 1000.0);
+    page.one("runnel_connections", "gauge", "Connections of all kinds.", cx.sessions.len());
+    let most = cx.max_clients();
+    page.one("runnel_connections_max", "gauge", "Connections that are allowed.", most);
+    let text = "Bytes from clients that publish or play.";
+    page.one("runnel_received_bytes_total", "counter", text, bytes.received);
+    let text = "Bytes to clients that publish or play.";
+    page.one("runnel_sent_bytes_total", "counter", text, bytes.sent);
+    let queued = cx.disk.queued();
+    page.one("runnel_disk_queue_bytes", "gauge", "Bytes that wait for the disk.", queued);
+    let system = stats.system();
+    let process = &system.process;
+    let seconds = process.ticks as f64 / clock::ticks_a_second() as f64;
+    let text = "Time of a core that the process used.";
+    page.one("process_cpu_seconds_total", "counter", text, seconds);
+    let resident = process.resident_kb.saturating_mul(1024);
+    page.one("process_resident_memory_bytes", "gauge", "Memory that it has.", resident);
+    page.one("process_open_fds", "gauge", "Files and sockets that it has.", proc::open_files());
+    let start = clock::unix().saturating_sub(uptime) as f64 / 1000.0;
+    let text = "When it started, since 1970.";
+    page.one("process_start_time_seconds", "gauge", text, start);
+}
+
+/// What is told of each stream: name, type, text, value.
+type Series = (&'static str, &'static str, &'static str, fn(&StreamRow) -> u64);
+
+const SERIES: &[Series] = &[
+    ("runnel_stream_publishing", "gauge", "Whether somebody publishes the stream.", |row| {
+        row.active.into()
+    }),
+    ("runnel_stream_clients", "gauge", "Connections that publish or play the stream.", |row| {
+        row.clients.into()
+    }),
+    (
+        "runnel_stream_received_bytes_total",
+        "counter",
+        "Bytes from the clients of the stream.",
+        |row| row.bytes.received,
+    ),
+    ("runnel_stream_sent_bytes_total", "counter", "Bytes to the clients of the stream.", |row| {
+        row.bytes.sent
+    }),
+    ("runnel_stream_video_frames_total", "counter", "Video frames that were published.", |row| {
+        row.frames
+    }),
+];
+
+fn streams(page: &mut Page, ask: &Ask) {
+    let (rows, live, left_out) = stats::of(&ask.cx).liveliest(&ask.cx, METRICS_STREAMS);
+    page.one("runnel_streams", "gauge", "Streams that somebody publishes.", live);
+    let text = "Streams that have no series of their own here, for there are too many.";
+    page.one("runnel_streams_left_out", "gauge", text, left_out);
+    for (name, kind, text, value) in SERIES {
+        if rows.is_empty() {
+            break;
+        }
+        page.head(name, kind, text);
+        for row in &rows {
+            let key = &row.key;
+            let labels = [("vhost", key.vhost()), ("app", key.app()), ("stream", key.stream())];
+            page.value(name, &labels, value(row));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn one(&mut self, name: &str, kind: &str, text: &str, value: impl Display) {
+        self.head(name, kind, text);
+        self.value(name, &[], value);
+    }
+
+    fn head(&mut self, name: &str, kind: &str, text: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {text}\n# TYPE {name} {kind}");
+    }
+
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (at, (label, text)) in labels.iter().enumerate() {
+            self.0.push(if at == 0 { '{' } else { ',' });
+            let _ = write!(self.0, "{label}=\"{}\"", escaped(text));
+        }
+        if !labels.is_empty() {
+            self.0.push('}');
+        }
+        let _ = writeln!(self.0, " {value}");
+    }
+}
+
+/// As the value of a label.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut page = Page::default();
+        page.one("a", "gauge", "Text.", 1.5);
+        page.value("b", &[("x", "1\"\\\n"), ("y", "é")], 7);
+        let want = "# HELP a Text.\n# TYPE a gauge\na 1.5\nb{x=\"1\\\"\\\\\\n\",y=\"é\"} 7\n";
+        assert_eq!(page.0, want);
+    }
+}
