@@ -1,7 +1,7 @@
 //! A transport stream in datagrams, bare or in RTP (RFC 2250).
 
 use super::live::{Attempt, Over};
-use crate::format::ts::{Demux, PACKET};
+use crate::format::ts::{Demux, Note, PACKET};
 use crate::io::udp::Udp;
 use core::net::IpAddr;
 use std::future::poll_fn;
@@ -47,6 +47,9 @@ pub(super) async fn pull(
             }
         });
         while let Some(note) = demux.note() {
+            if let Note::Program { video: None, .. } | Note::Program { audio: None, .. } = note {
+                live.feed.is_alone();
+            }
             log::info!("{note}");
         }
         live.feed.poll(task, &"");
