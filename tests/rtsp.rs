@@ -316,6 +316,7 @@ fn original(file: &Path) -> Original {
     flv::Tag::start(&mut input).unwrap();
     let mut found = Original { sets: Vec::new(), pictures: Vec::new(), frames: Vec::new() };
     let mut reader = flv::Reader::default();
+    let mut memory = Arena::new(Pool::new(64 << 20), 64 << 20, MESSAGE_MAX);
     let mut input = bytes.as_slice();
     while let Some(packet) = reader.read(&mut input, &mut memory).unwrap() {
         let dts = i64::from(packet.dts);

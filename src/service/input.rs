@@ -601,7 +601,11 @@ mod tests {
             let packet = Packet::new(Kind::Audio, 0, b"\xaf\x01x"[..].into());
             feed.make(|_, out| out(packet)).unwrap();
             session.count(500, 0);
-            poll_fn(|task| Poll::Ready(feed.poll(task, &""))).await;
+            poll_fn(|task| {
+                feed.poll(task, &"");
+                Poll::Ready(())
+            })
+            .await;
             assert_eq!((input.bytes(), input.packets(), input.streams()), (500, 1, 1));
             assert!(input.since().is_some() && input.last_error().is_none());
             let other = cx.sessions.enter(101, IP);
