@@ -91,7 +91,10 @@ fn run() -> Result<()> {
     );
     for (name, kind, url, before) in &sources {
         let own = native(&dir, kind, url, args.pulls, args.seconds)?;
-        let other = by_ffmpeg(&dir, before, url, args.pulls, args.seconds)?;
+        let Ok(other) = by_ffmpeg(&dir, before, url, args.pulls, args.seconds) else {
+            println!("{name:<10} {:>14.1} (ffmpeg ends)", own.cpu);
+            continue;
+        };
         println!(
             "{name:<10} {:>14.1} {:>14.1} {:>7.3} {:>12.0} {:>12.0} {:>7.3}",
             own.cpu,
