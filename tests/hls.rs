@@ -387,3 +387,24 @@ fn what_hls_cannot_hold_ends_the_publisher_or_not() {
         assert_eq!(matches!(got, Got::Silence), stays, "{policy}: {got:?}");
     }
 }
+
+#[test]
+fn segments_go_on_when_the_picture_stops() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let (picture, sound) = (PICTURE.replace("-i", "-t 3 -i"), TONE.replace("-i", "-t 15 -i"));
+    let args = format!("{picture} {sound} {H264} {AAC}");
+    let sample = media::make(&ffmpeg, "hls-picture-stops.flv", &args);
+    let (server, http) =
+        server("hls_fragment 1; hls_window 60; hls_aof_ratio 2; hls_storage ram;");
+    media::publish(&ffmpeg, &sample, &server.url("livestream"));
+    let list = segments(http, 8);
+    let all: u64 = list.segments.iter().map(|segment| u64::from(segment.millis)).sum();
+    assert!((14_000..15_500).contains(&all), "{list:?}");
+    for (i, segment) in list.segments.iter().enumerate() {
+        assert!(segment.millis <= 2200, "{list:?}");
+        let file = server.dir.join("one.ts");
+        fs::write(&file, get(http, &format!("/live/{}", segment.uri), "").2).unwrap();
+        flawless(&ffmpeg, &file);
+        assert!(Contents::of(&ffmpeg, &file).count() > 20, "segment {i} has sound");
+    }
+}
