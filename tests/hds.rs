@@ -59,11 +59,9 @@ fn fragments(abst: &[u8]) -> Vec<Fragment> {
 #[test]
 fn a_player_of_hds_gets_what_was_published() {
     let Some(ffmpeg) = tool("ffmpeg") else { return };
-    let args =
-        format!("{} {} -t 6 {} {}", media::PICTURE, media::TONE, media::H264, media::AAC);
+    let args = format!("{} {} -t 6 {} {}", media::PICTURE, media::TONE, media::H264, media::AAC);
     let sample = media::make(&ffmpeg, "hds.flv", &args);
-    let (server, http) =
-        server("hds { enabled on; hds_fragment 1; hds_window 60; hds_path www; }");
+    let (server, http) = server("hds { enabled on; hds_fragment 1; hds_window 60; hds_path www; }");
     let ask = |path: &str| {
         let (head, body) = get(http, path, "");
         (head.status == 200).then_some(body)

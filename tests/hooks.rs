@@ -395,7 +395,8 @@ fn whoever_is_asked_for_while_the_file_changes_gets_what_it_says_then() {
     let slow = receiver.hooks(&["on_publish"], "slow", "");
     let (slow, rest) = slow.split_once("}").unwrap();
     let hooks = format!("{slow} {} {rest}", ends.split_once("on; ").unwrap().1);
-    for (change, is_there) in [(["queue_length 10", "gop_cache off"], true), (["vhost", "#"], false)]
+    for (change, is_there) in
+        [(["queue_length 10", "gop_cache off"], true), (["vhost", "#"], false)]
     {
         let vhost = "play { queue_length 10; }";
         let server = Server::with(&format!("vhost cam {{ {hooks} {vhost} }}\n"));
