@@ -82,6 +82,7 @@ fn he_aac_plays_in_hls() {
         // The header says LC with the rate and the channels of the core: what is beyond is found
         // in the frames (ISO/IEC 14496-3 §1.6.5.2, implicit signalling).
         assert_eq!(adts(&all), (1, rate, channels));
+        drop(server);
     }
 }
 
