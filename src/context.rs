@@ -73,6 +73,8 @@ pub struct Context {
     pub demo: bool,
     /// When the process started, by the monotonic clock.
     pub started: u64,
+    /// The server was told to leave: those who look after it send nobody here any more.
+    pub leaving: Cell<bool>,
     /// Requests for another configuration.
     pub reloads: Requests<Change, Result<(), Rejected>>,
     file: RefCell<Option<PathBuf>>,
@@ -95,6 +97,7 @@ impl Context {
             spawner,
             demo,
             started: clock::now(),
+            leaving: Cell::new(false),
             reloads: Requests::default(),
             file: RefCell::default(),
             seen: Cell::new(0),

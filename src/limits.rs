@@ -164,6 +164,8 @@ pub const PLAYLIST_WAIT: Duration = Duration::from_secs(20);
 /// HTTP requests of the hooks of one vhost at once, of [`FETCHES`]. The next one waits, within its
 /// time; so a server that is dead leaves some for those of other vhosts.
 pub const HOOK_REQUESTS_VHOST: usize = FETCHES / 4 * 3;
+/// Reports of `heartbeat` at once. The next one is made when this one is answered or too late.
+pub const HEARTBEATS: usize = 1;
 /// Bytes of the body of a hook's reply. A longer one is no answer.
 pub const HOOK_REPLY: usize = 16 * 1024;
 /// Bytes of events that wait to be told to hooks, some 500 each. The newest one is not told; that
@@ -514,7 +516,7 @@ pub const fn worst_case(clients: usize) -> usize {
     let services = HLS_RAM
         + DISK_RESERVE
         + files
-        + (FETCHES + HOOK_NOTIFIES) * FETCH_BYTES
+        + (FETCHES + HOOK_NOTIFIES + HEARTBEATS) * FETCH_BYTES
         + HOOK_QUEUE
         + told;
     // A 32-bit machine has no more than it can address.

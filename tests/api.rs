@@ -13,6 +13,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A server with an API. `api` stands in `http_api`, `text` behind it.
@@ -193,7 +196,12 @@ fn every_path_answers_with_the_fields_of_the_original() {
     assert_eq!(api.send("POST", "/api/v1/versions", "", b"").0, 200);
     assert_eq!(api.send("POST", "/api/v1/vhosts/", "", b"").0, 405);
     assert_eq!(api.send("DELETE", "/api/v1/streams/", "", b"").0, 405);
-    assert_eq!(get(api.port, "/", "").0.status, 404);
+    let echoed = api.send("PUT", "/api/v1/tests/requests?a=b", "", b"").1;
+    assert_eq!(text(&parse(echoed.as_bytes()).unwrap()["data"], "METHOD"), "PUT");
+    // Recordings have no list, as in the original.
+    for path in ["/", "/api/v1/dvrs", "/api/v1/nothing"] {
+        assert_eq!(get(api.port, path, "").0.status, 404, "{path}");
+    }
 }
 
 #[test]
@@ -229,6 +237,46 @@ fn summaries_are_those_of_the_process_and_move() {
 }
 
 #[test]
+fn the_share_of_the_processor_is_that_which_top_tells() {
+    let Some(top) = tool("top") else { return };
+    let api = Api::start("", "vhost __defaultVhost__ { }");
+    let pid = api.server.pid().to_string();
+    let stop = Arc::new(AtomicBool::new(false));
+    // Work of one pace, that a busy machine does not slow down much.
+    let load = thread::spawn({
+        let (stop, port) = (stop.clone(), api.port);
+        move || {
+            let mut http = Http::connect(port);
+            let mut next = Instant::now();
+            while !stop.load(Ordering::Relaxed) {
+                let head = http.ask("/metrics", "");
+                http.body(&head);
+                next += Duration::from_millis(4);
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+        }
+    });
+    thread::sleep(Duration::from_secs(4));
+    let watched = thread::spawn(move || run(&top, ["-b", "-d", "9", "-n", "2", "-p", &pid]));
+    let mut shares = Vec::new();
+    // Samples are of 3 seconds; the first one begins before those of top do.
+    for _ in 0..3 {
+        thread::sleep(Duration::from_secs(3));
+        let data = api.json("/api/v1/summaries")["data"].clone();
+        shares.push(100.0 * number(&data["self"], "cpu_percent"));
+    }
+    let text = watched.join().unwrap();
+    stop.store(true, Ordering::Relaxed);
+    load.join().unwrap();
+    // The first page of top is the average since the process began.
+    let line = text.lines().rfind(|line| line.trim_end().ends_with("runnel")).unwrap();
+    let told: f64 = line.split_whitespace().nth(8).unwrap().parse().unwrap();
+    let ours = shares.iter().sum::<f64>() / shares.len() as f64;
+    assert!(told > 5.0, "too little work: {line}");
+    assert!((ours - told).abs() < 5.0, "{shares:?}, top: {told}");
+}
+
+#[test]
 fn a_published_stream_is_told_with_its_codecs_and_bytes() {
     let Some(ffmpeg) = tool("ffmpeg") else { return };
     let api = Api::start("", "vhost __defaultVhost__ { hls { enabled on; hls_fragment 4; } }");
@@ -255,7 +303,10 @@ fn a_published_stream_is_told_with_its_codecs_and_bytes() {
         "id:n name:s vhost:n app:s live_ms:n clients:n frames:n send_bytes:n recv_bytes:n kbps:o \
          publish:o video:o audio:o",
     );
-    assert_kinds(&stream["kbps"], "recv_30s:n send_30s:n");
+    assert_kinds(
+        &stream["kbps"],
+        "recv_30s:n send_30s:n recv_1m:n send_1m:n recv_5m:n send_5m:n recv_60m:n send_60m:n",
+    );
     assert_eq!((text(&stream, "name"), text(&stream, "app")), ("cam".into(), "live".into()));
     assert_kinds(&stream["video"], "codec:s profile:s level:s width:n height:n");
     assert_kinds(&stream["audio"], "codec:s sample_rate:n channel:n profile:s");

@@ -86,8 +86,14 @@ fn each_segment_plays_alone() {
     let mut publisher = media::publish_live(&ffmpeg, &sample, &server.url("cam"));
     server.wait_for_line("flv done", 3, Duration::from_secs(20)).unwrap();
     publisher.stop();
-    server.line_number("flv done", server.count("dvr: record "));
-    let files = recordings(&server.dir);
+    // Until then a segment may begin.
+    server.line("cleanup when unpublish");
+    let mut files = Vec::new();
+    eventually("every file is finished", Duration::from_secs(10), || {
+        files = recordings(&server.dir);
+        let done = server.count("flv done");
+        files.len() == done && server.count("dvr: record ") == done
+    });
     assert!(files.len() >= 4, "{files:?}");
     for (i, file) in files.iter().enumerate() {
         let seconds = duration(file);

@@ -193,6 +193,28 @@ fn progress_is_logged_at_the_interval_of_the_configuration() {
 }
 
 #[test]
+fn ten_players_print_as_often_as_one() {
+    let port = free_port();
+    let server = Server::with_file(
+        port,
+        &format!(
+            "listen 127.0.0.1:{port}; daemon off; srs_log_tank console; pithy_print_ms 500;\n\
+             vhost __defaultVhost__ {{ min_latency on; }}\n"
+        ),
+    );
+    let mut publisher = Peer::publish(&server, "s");
+    let mut players: Vec<_> = (0..10).map(|_| Peer::play(&server, "s")).collect();
+    for i in 0..75 {
+        publisher.send_bytes(Kind::Audio, i * 40, &[0x2f; 100]);
+        players.iter_mut().for_each(|player| drop(player.packets(1)));
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    // 3 seconds and more: some six lines, not sixty.
+    let lines = server.count("-> PLA time=");
+    assert!((3..=15).contains(&lines), "{lines}");
+}
+
+#[test]
 fn a_client_is_identified_with_its_parameters() {
     let server = Server::start();
     let _publisher = Peer::publish(&server, "s?token=1");

@@ -322,6 +322,27 @@ fn a_graceful_stop_waits_before_it_begins_and_at_its_end() {
 }
 
 #[test]
+#[cfg(feature = "api")]
+fn a_server_that_is_to_leave_says_so_to_those_that_look_after_it() {
+    use common::http::Http;
+    let api = free_port();
+    let mut server = Server::with(&format!(
+        "grace_start_wait 600; grace_final_wait 0; http_api {{ enabled on; listen 127.0.0.1:{api}; }}
+         vhost __defaultVhost__ {{ }}"
+    ));
+    let health = || {
+        let mut http = Http::connect(api);
+        let head = http.ask("/healthz", "Connection: close\r\n");
+        (head.status, text(&http.body(&head)))
+    };
+    assert_eq!(health(), (200, "ok\n".to_owned()));
+    server.signal(Signal::QUIT);
+    server.line("graceful stop, begins in 600 ms");
+    assert_eq!(health(), (503, "leaving\n".to_owned()));
+    assert!(server.wait(SOON).is_some_and(|status| status.success()));
+}
+
+#[test]
 #[cfg(feature = "remux")]
 fn http_players_of_a_server_that_leaves_see_the_end_of_their_answer() {
     use common::http::{self, Http};

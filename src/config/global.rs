@@ -161,7 +161,7 @@ section! {
         /// stands in the log.
         token: String = String::new() => "32-random-letters-and-digits-here";
         /// The names of this server, beside its addresses and localhost. What changes something has
-        /// to come to one of them.
+        /// to come to one of them, and with crossdomain off what reads, too.
         hosts: Vec<String> = Vec::new() => "media.example.com";
         /// The part of the interface that changes things.
         raw_api: Rc<RawApi> = Rc::default();

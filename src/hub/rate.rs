@@ -3,13 +3,14 @@
 
 use std::fmt;
 
-/// A counter of bytes with the rates of the last 30 seconds, minute and 5 minutes. 64 bytes.
+/// A counter of bytes with the rates of the last 30 seconds, minute, 5 minutes and
+/// hour. 80 bytes.
 /// Times are milliseconds of any clock that does not go back.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
     bytes: u64,
     start: u64,
-    windows: [Sample; 3],
+    windows: [Sample; 4],
 }
 
 /// The spans of time that rates are told for.
@@ -21,6 +22,8 @@ pub enum Window {
     Minute,
     /// 5 minutes.
     FiveMinutes,
+    /// 60 minutes.
+    Hour,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +44,7 @@ impl Rate {
     /// A counter that starts at `now`.
     pub const fn new(now: u64) -> Self {
         let sample = Sample { bytes: 0, at: now as u32, kbps: 0 };
-        Self { bytes: 0, start: now, windows: [sample; 3] }
+        Self { bytes: 0, start: now, windows: [sample; 4] }
     }
 
     /// Counts `bytes`.
@@ -81,6 +84,7 @@ impl Rate {
             Window::HalfMinute => self.windows[0].kbps,
             Window::Minute => self.windows[1].kbps,
             Window::FiveMinutes => self.windows[2].kbps,
+            Window::Hour => self.windows[3].kbps,
         }
     }
 
@@ -103,9 +107,9 @@ fn kbps(bytes: u64, millis: u64) -> u32 {
 }
 
 /// The windows in milliseconds.
-const LENGTHS: [u32; 3] = [30_000, 60_000, 300_000];
+const LENGTHS: [u32; 4] = [30_000, 60_000, 300_000, 3_600_000];
 
-const _: () = assert!(size_of::<Rate>() <= 64, "there are two of them a connection");
+const _: () = assert!(size_of::<Rate>() <= 80, "there are two of them a connection");
 
 #[cfg(test)]
 mod tests {
@@ -138,6 +142,12 @@ mod tests {
         run(&mut rate, &mut now, 30, 0);
         assert_eq!(rate.window(Window::HalfMinute), 0);
         assert_eq!(rate.kbps(now).to_string(), "1230,0,1000");
+        run(&mut rate, &mut now, 3600 - 390, 500);
+        assert_eq!(rate.window(Window::Hour), (300_000 + 180_000 + 3210 * 500) / 3600);
+        run(&mut rate, &mut now, 3597, 0);
+        assert_eq!(rate.window(Window::Hour), (300_000 + 180_000 + 3210 * 500) / 3600);
+        run(&mut rate, &mut now, 3, 0);
+        assert_eq!(rate.window(Window::Hour), 0);
     }
 
     #[test]

@@ -3,10 +3,13 @@
 use crate::io::clock;
 use crate::io::reactor::{self, Timer};
 use smol::LocalExecutor;
+use smol::future::FutureExt as _;
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -16,11 +19,22 @@ use std::time::Duration;
 pub struct Spawner {
     urgent: Rc<LocalExecutor<'static>>,
     ordinary: Rc<LocalExecutor<'static>>,
+    panic: Rc<RefCell<Option<Panic>>>,
 }
 
+/// What a task that nobody waits for panicked with.
+type Panic = Box<dyn Any + Send>;
+
 impl Spawner {
-    /// Starts a task that nobody waits for.
+    /// Starts a task that nobody waits for. Its panic is one of [`run`].
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let slot = self.panic.clone();
+        let caught = AssertUnwindSafe(task).catch_unwind();
+        let task = async move {
+            if let Err(panic) = caught.await {
+                slot.borrow_mut().get_or_insert(panic);
+            }
+        };
         self.ordinary.spawn(task).detach();
     }
 
@@ -38,22 +52,21 @@ impl fmt::Debug for Spawner {
 }
 
 /// Runs `main` and whatever it spawns on this thread, until `main` ends. Fails when the system
-/// has no descriptor for it left.
+/// has no descriptor for it left. Panics when one of these tasks does: the executor keeps panics to
+/// itself, and whoever waits for that task would wait for ever.
 pub fn run<T, F>(main: impl FnOnce(Spawner) -> F) -> io::Result<T>
 where
     T: 'static,
     F: Future<Output = T> + 'static,
 {
     let spawner = Spawner::default();
-    let output = Rc::new(Cell::new(None));
-    let (slot, main) = (output.clone(), main(spawner.clone()));
-    spawner.urgent.spawn(async move { slot.set(Some(main.await)) }).detach();
-    let taken = RefCell::new(None);
-    reactor::drive(&spawner.urgent, &spawner.ordinary, || {
-        *taken.borrow_mut() = output.take();
-        taken.borrow().is_some()
-    })?;
-    taken.into_inner().ok_or_else(|| io::ErrorKind::Interrupted.into())
+    let main = spawner.urgent.spawn(main(spawner.clone()));
+    let done = || main.is_finished() || spawner.panic.borrow().is_some();
+    reactor::drive(&spawner.urgent, &spawner.ordinary, done)?;
+    if let Some(panic) = spawner.panic.take() {
+        resume_unwind(panic);
+    }
+    Ok(smol::future::block_on(main))
 }
 
 /// Runs both until the first of them ends, and drops the other.
@@ -163,6 +176,26 @@ mod tests {
             (got, thread.join().is_ok())
         });
         assert_eq!(woken.unwrap(), (Ok(7), true));
+    }
+
+    #[test]
+    fn a_panic_of_a_task_ends_the_run() {
+        let panics = |f: fn(Spawner)| {
+            let caught = std::panic::catch_unwind(|| {
+                run(|spawner| async move {
+                    f(spawner);
+                    smol::future::pending::<()>().await;
+                })
+            });
+            *caught.unwrap_err().downcast::<&str>().unwrap()
+        };
+        assert_eq!(panics(|_| panic!("of the first task")), "of the first task");
+        assert_eq!(panics(|s| s.spawn(async { panic!("of another") })), "of another");
+        let urgent = |s: Spawner| {
+            let task = s.clone();
+            s.spawn(async move { task.urgent(async { panic!("of an urgent one") }).await });
+        };
+        assert_eq!(panics(urgent), "of an urgent one");
     }
 
     #[test]

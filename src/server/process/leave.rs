@@ -12,6 +12,7 @@ use std::time::Duration;
 /// `grace_final_wait` behind.
 pub(in crate::server) async fn leave(cx: Rc<Context>, grace: bool) {
     let config = cx.config();
+    cx.leaving.set(true);
     if grace {
         log::info!("graceful stop, begins in {} ms", config.grace_start_wait.0.as_millis());
         sleep(config.grace_start_wait.0).await;

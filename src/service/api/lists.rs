@@ -9,7 +9,7 @@ use crate::hub::{Client, ClientKind};
 use crate::io::clock;
 use crate::limits::API_LISTED;
 use crate::service::http::Ask;
-use crate::service::stats::{self, Bytes, StreamRow, VhostRow};
+use crate::service::stats::{self, Bytes, StreamRow, VhostRow, WINDOWS};
 use crate::service::upstreams::{self, Report};
 use std::rc::Rc;
 
@@ -161,8 +161,10 @@ fn traffic(o: &mut Object<'_>, bytes: &Bytes) {
     o.int("send_bytes", bytes.sent);
     o.int("recv_bytes", bytes.received);
     o.object("kbps", |o| {
-        o.int("recv_30s", bytes.kbps.0);
-        o.int("send_30s", bytes.kbps.1);
+        for ((_, received, sent), kbps) in WINDOWS.iter().zip(bytes.kbps) {
+            o.int(received, kbps.0);
+            o.int(sent, kbps.1);
+        }
     });
 }
 

@@ -161,7 +161,10 @@ fn healthz(ask: &Ask) -> Answer {
     if !matches!(ask.request.method, Method::Get | Method::Head) {
         return Reply::status(405).into();
     }
-    let mut reply = Reply::new("text/plain; charset=utf-8", &b"ok\n"[..]);
+    let mut reply = match ask.cx.leaving.get() {
+        false => Reply::new("text/plain; charset=utf-8", &b"ok\n"[..]),
+        true => text(503, "leaving\n"),
+    };
     reply.headers.push(("Cache-Control", "no-store".into()));
     reply.into()
 }

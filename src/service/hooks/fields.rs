@@ -1,10 +1,10 @@
 //! What is sent: JSON objects with the members of SRS, in its order.
 
 use crate::config::HttpHooks;
+use crate::format::json::{Object, object};
 use crate::hub::{Client, StreamKey};
 use crate::io::files;
 use crate::service::admission::Segment;
-use std::fmt::{Display, Write as _};
 use std::path::Path;
 
 /// What happens, by the name of its directive.
@@ -62,32 +62,36 @@ impl Action {
 /// What a client asks for, or does no more.
 pub(super) fn client(action: Action, client: &Client) -> String {
     let (key, caller) = (&client.key, &client.caller);
-    let body = Object::new(action, &client.key, Some(client)).text("app", key.app());
-    let stream = |body: Object| body.text("stream", key.stream()).text("param", &client.param);
-    match action {
-        Action::Connect => body.text("tcUrl", &caller.tc_url).text("pageUrl", &caller.page_url),
-        Action::Publish => stream(body.text("tcUrl", &caller.tc_url)),
-        Action::Play => stream(body).text("pageUrl", &caller.page_url),
-        _ => stream(body),
-    }
-    .end()
+    event(action, key, Some(client), |o| {
+        o.text("app", key.app());
+        if matches!(action, Action::Connect | Action::Publish) {
+            o.text("tcUrl", &caller.tc_url);
+        }
+        if action != Action::Connect {
+            o.text("stream", key.stream());
+            o.text("param", &client.param);
+        }
+        if matches!(action, Action::Connect | Action::Play) {
+            o.text("pageUrl", &caller.page_url);
+        }
+    })
 }
 
 /// A connection is over. SRS counts from its own side: what it sent is `send_bytes`.
 pub(super) fn closed(client: &Client, received: u64, sent: u64) -> String {
-    Object::new(Action::Close, &client.key, Some(client))
-        .number("send_bytes", sent)
-        .number("recv_bytes", received)
-        .text("app", client.key.app())
-        .end()
+    event(Action::Close, &client.key, Some(client), |o| {
+        o.int("send_bytes", sent);
+        o.int("recv_bytes", received);
+        o.text("app", client.key.app());
+    })
 }
 
 /// A recording is complete.
 pub(super) fn recorded(key: &StreamKey, by: Option<&Client>, file: &Path) -> String {
-    of_stream(Action::Dvr, key, by)
-        .text("cwd", &files::current_directory())
-        .text("file", &file.display().to_string())
-        .end()
+    of_stream(Action::Dvr, key, by, |o| {
+        o.text("cwd", &files::current_directory());
+        o.text("file", &file.display().to_string());
+    })
 }
 
 /// A segment is complete.
@@ -99,79 +103,52 @@ pub(super) fn segment(segment: &Segment<'_>) -> String {
     {
         url = format!("{directory}/{url}");
     }
-    of_stream(Action::Hls, segment.key, by)
+    of_stream(Action::Hls, segment.key, by, |o| {
         // With a fraction in any case, so that typed languages see the same type always.
-        .number("duration", format_args!("{:?}", segment.duration))
-        .text("cwd", &files::current_directory())
-        .text("file", segment.file)
-        .text("url", &url)
-        .text("m3u8", segment.playlist)
-        .text("m3u8_url", segment.playlist_uri)
-        .number("seq_no", segment.number)
-        .end()
+        o.raw("duration", &format!("{:?}", segment.duration));
+        o.text("cwd", &files::current_directory());
+        o.text("file", segment.file);
+        o.text("url", &url);
+        o.text("m3u8", segment.playlist);
+        o.text("m3u8_url", segment.playlist_uri);
+        o.int("seq_no", segment.number);
+    })
 }
 
 pub(super) fn is_http(url: &str) -> bool {
     url.starts_with("http://") || url.starts_with("https://")
 }
 
-fn of_stream(action: Action, key: &StreamKey, by: Option<&Client>) -> Object {
-    Object::new(action, key, by)
-        .text("app", key.app())
-        .text("stream", key.stream())
-        .text("param", by.map_or("", |client| &client.param))
+fn of_stream(
+    action: Action,
+    key: &StreamKey,
+    by: Option<&Client>,
+    fill: impl FnOnce(&mut Object<'_>),
+) -> String {
+    event(action, key, by, |o| {
+        o.text("app", key.app());
+        o.text("stream", key.stream());
+        o.text("param", by.map_or("", |client| &client.param));
+        fill(o);
+    })
 }
 
-/// An object that is being written.
-struct Object(String);
-
-impl Object {
-    /// With what all events have. A stream that the server makes itself comes from client 0 of
-    /// this machine.
-    fn new(action: Action, key: &StreamKey, client: Option<&Client>) -> Self {
-        let ip = client.map_or_else(|| "127.0.0.1".to_owned(), |client| client.ip.to_string());
-        Self("{".to_owned())
-            .text("action", action.name())
-            .number("client_id", client.map_or(0, |client| client.id))
-            .text("ip", &ip)
-            .text("vhost", key.vhost())
-    }
-
-    fn text(mut self, name: &str, value: &str) -> Self {
-        self.name(name);
-        self.0.push('"');
-        for c in value.chars() {
-            match c {
-                '"' | '\\' => self.0.extend(['\\', c]),
-                // Lines end at these in JavaScript, which many read JSON with.
-                c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                    // Writing to a String cannot fail.
-                    let _ = write!(self.0, "\\u{:04x}", u32::from(c));
-                }
-                c => self.0.push(c),
-            }
-        }
-        self.0.push('"');
-        self
-    }
-
-    fn number(mut self, name: &str, value: impl Display) -> Self {
-        self.name(name);
-        // Writing to a String cannot fail.
-        let _ = write!(self.0, "{value}");
-        self
-    }
-
-    fn name(&mut self, name: &str) {
-        let comma = if self.0.len() > 1 { "," } else { "" };
-        // Writing to a String cannot fail.
-        let _ = write!(self.0, "{comma}\"{name}\":");
-    }
-
-    fn end(mut self) -> String {
-        self.0.push('}');
-        self.0
-    }
+/// What all events have, then `fill`. A stream that the server makes itself comes from client 0 of
+/// this machine.
+fn event(
+    action: Action,
+    key: &StreamKey,
+    client: Option<&Client>,
+    fill: impl FnOnce(&mut Object<'_>),
+) -> String {
+    let ip = client.map_or_else(|| "127.0.0.1".to_owned(), |client| client.ip.to_string());
+    object(|o| {
+        o.text("action", action.name());
+        o.int("client_id", client.map_or(0, |client| client.id));
+        o.text("ip", &ip);
+        o.text("vhost", key.vhost());
+        fill(o);
+    })
 }
 
 #[cfg(test)]

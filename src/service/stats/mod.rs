@@ -150,6 +150,14 @@ pub struct StreamRow {
     pub age_ms: u64,
 }
 
+/// The spans of time that rates are told for, with their names in the API.
+pub const WINDOWS: [(Window, &str, &str); 4] = [
+    (Window::HalfMinute, "recv_30s", "send_30s"),
+    (Window::Minute, "recv_1m", "send_1m"),
+    (Window::FiveMinutes, "recv_5m", "send_5m"),
+    (Window::Hour, "recv_60m", "send_60m"),
+];
+
 /// Traffic as it is told.
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes {
@@ -157,8 +165,8 @@ pub struct Bytes {
     pub received: u64,
     /// Since it is known.
     pub sent: u64,
-    /// Kbit/s over the last half minute, received and sent.
-    pub kbps: (u32, u32),
+    /// Kbit/s, received and sent, over each of [`WINDOWS`].
+    pub kbps: [(u32, u32); WINDOWS.len()],
 }
 
 impl Stats {
@@ -487,12 +495,8 @@ impl Traffic {
     }
 
     fn bytes(&self) -> Bytes {
-        let kbps = |rate: &Rate| rate.window(Window::HalfMinute);
-        Bytes {
-            received: self.received.bytes(),
-            sent: self.sent.bytes(),
-            kbps: (kbps(&self.received), kbps(&self.sent)),
-        }
+        let kbps = WINDOWS.map(|(w, ..)| (self.received.window(w), self.sent.window(w)));
+        Bytes { received: self.received.bytes(), sent: self.sent.bytes(), kbps }
     }
 }
 
