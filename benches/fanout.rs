@@ -5,7 +5,7 @@
 //! cargo bench --bench fanout                                  1,000 players and the floor, latency
 //! cargo bench --bench fanout -- --players 1000 --floor --peer nginx-rtmp
 //! cargo bench --bench fanout -- --players 1,100,500,1000,2000 --setting auto
-//! cargo bench --bench fanout -- --outputs --hls --mux
+//! cargo bench --bench fanout -- --outputs --hls --mux --cluster
 //! cargo bench --bench fanout -- --publishers 4000 --kbps 200 --gop 2
 //! cargo bench --bench fanout -- --help
 //! ```
@@ -21,6 +21,8 @@ mod args;
 mod children;
 #[path = "fanout/client.rs"]
 mod client;
+#[path = "fanout/cluster.rs"]
+mod cluster;
 #[path = "fanout/fetch.rs"]
 mod fetch;
 #[path = "fanout/floor.rs"]
@@ -107,9 +109,11 @@ fn bench(options: &Options) -> Result<(), String> {
         }
     }
     table::print_targets(&rows);
-    for (is_wanted, name, run) in
-        [(options.hls, "hls", hls::run as fn(&Options) -> _), (options.mux, "mux", mux::run)]
-    {
+    for (is_wanted, name, run) in [
+        (options.hls, "hls", hls::run as fn(&Options) -> _),
+        (options.mux, "mux", mux::run),
+        (options.cluster, "cluster", cluster::run),
+    ] {
         if is_wanted && let Err(message) = run(options) {
             println!("{name}: not measured: {message}");
         }

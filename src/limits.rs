@@ -132,6 +132,35 @@ pub const FETCH_KEPT: usize = 8;
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// For how long such a connection is used again.
 pub const FETCH_IDLE: Duration = Duration::from_secs(30);
+/// For the answer of an RTMP server that we connect to: to connect, and to each step after that. Then
+/// it is the next one's turn.
+pub const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(3);
+/// An origin that is silent for so long while its stream is played is left for the next one.
+pub const UPSTREAM_SILENCE: Duration = Duration::from_secs(3);
+/// The first pause before an origin is tried again, when all have failed.
+pub const UPSTREAM_RETRY: Duration = Duration::from_secs(1);
+/// A server that takes no byte of a stream for so long, while some are due, is left.
+pub const UPSTREAM_STALL: Duration = Duration::from_secs(10);
+/// Servers that a stream is passed on to; each is a connection, [`CLIENT_BYTES`] at most. The others are
+/// not used, and logged.
+pub const FORWARDS: usize = 32;
+/// Streams that an edge fetches because somebody asked for a playlist of them, and that never came; a
+/// connection each. One more is not fetched before one of them is given up or comes.
+pub const PULLS_UNSEEN: usize = 64;
+/// A stream that is fetched and of which nothing came for so long is not published here any more.
+pub const UPSTREAM_LOST: Duration = Duration::from_secs(10);
+/// A server that could not be reached is tried after all others for so long.
+pub const UPSTREAM_DOWN: Duration = Duration::from_secs(10);
+/// Servers that are remembered as such, about 100 bytes each. With more all are forgotten.
+pub const UPSTREAMS_DOWN: usize = 64;
+/// When a publisher stops: for what is left to be sent to the server that its stream is passed on to.
+pub const UPSTREAM_DRAIN: Duration = Duration::from_secs(10);
+/// An origin that refuses a publisher's stream for so long after it was lost ends the publisher.
+pub const UPSTREAM_REFUSES: Duration = Duration::from_secs(30);
+/// An edge fetches a stream for so long after a playlist of it was asked for, or for three segments.
+pub const PLAYLIST_HOLD: Duration = Duration::from_secs(30);
+/// A playlist that an edge does not have yet is waited for so long.
+pub const PLAYLIST_WAIT: Duration = Duration::from_secs(20);
 /// HTTP requests of the hooks of one vhost at once, of [`FETCHES`]. The next one waits, within its
 /// time; so a server that is dead leaves some for those of other vhosts.
 pub const HOOK_REQUESTS_VHOST: usize = FETCHES / 4 * 3;

@@ -105,6 +105,8 @@ pub(crate) struct Options {
     pub(crate) connections: usize,
     /// What HLS and recordings of one stream cost.
     pub(crate) mux: bool,
+    /// What edges and forwards add.
+    pub(crate) cluster: bool,
     /// The bit rate was given.
     is_rated: bool,
     outputs: Vec<Output>,
@@ -130,7 +132,7 @@ impl Options {
         if !self.outputs.is_empty() {
             return self.cases_of_outputs();
         }
-        if (self.hls || self.mux) && !has_rows {
+        if (self.hls || self.mux || self.cluster) && !has_rows {
             return Vec::new();
         }
         let mut cases: Vec<Case> = Vec::new();
@@ -229,6 +231,7 @@ pub(crate) fn read(words: &[String]) -> Result<Start, String> {
         hls: false,
         connections: 50,
         mux: false,
+        cluster: false,
         is_rated: false,
         outputs: Vec::new(),
         rounds: 3,
@@ -282,6 +285,7 @@ fn fill(options: &mut Options, words: &[String]) -> Result<(), lexopt::Error> {
                 options.connections = count.clamp(1, 10_000);
             }
             Long("mux") => options.mux = true,
+            Long("cluster") => options.cluster = true,
             Long("floor") => options.floor = true,
             Long("latency") => options.latency = true,
             Long("no-pin") => options.pin = false,
@@ -334,6 +338,7 @@ Without options: 1,000 players against the floor, and latency with 1 and 500 pla
   --connections N    how many fetch at once (50)
   --mux              what HLS, recordings and HDS of one stream cost (4,000 kbit/s), and the memory
                      of the HLS window
+  --cluster          what an edge adds to the latency, what passing a stream on costs
   --latency          latency with 1 and 500 players, low and default setting
   --floor            a program that only calls writev, for the same players
   --peer nginx-rtmp  Debian's nginx with libnginx-mod-rtmp, for the same players

@@ -36,7 +36,7 @@ pub use load::{Loaded, load};
 pub use programs::{Engine, Exec, HttpHooks, Ingest, Input, InputType, Transcode};
 pub use reference::{Description, fields, reference};
 pub use value::{Endpoint, MergedWrite, Millis, Pair, Seconds, Size};
-pub use vhost::{Cluster, Forward, Mode, Play, Publish, TimeJitter, Vhost};
+pub use vhost::{Balance, Cluster, Forward, Mode, Play, Publish, TimeJitter, Vhost};
 
 use core::net::Ipv4Addr;
 use std::{fmt, rc::Rc};

@@ -5,7 +5,7 @@ use super::{
     delivery::{Dash, Dvr, Hds, Hls, HttpRemux, HttpStatic},
     programs::{Exec, HttpHooks, Ingest, Transcode},
     section::section,
-    value::{MergedWrite, Millis, Seconds, choice},
+    value::{MergedWrite, Millis, Seconds, Size, choice},
 };
 use std::rc::Rc;
 
@@ -125,8 +125,16 @@ section! {
     Cluster ("cluster", needs "edge") {
         /// local: streams are published here; remote: they are fetched from an origin (edge).
         mode: Mode = Mode::Local;
-        /// The origins as host or host:port, tried in turn.
+        /// The origins as host or host:port, or srv:name for those that DNS names (SRV); one that
+        /// fails is tried again last.
         origin: Vec<String> = Vec::new() => "127.0.0.1:19350";
+        /// round_robin: the first origin first; hash: each stream has its own order, the same on
+        /// all edges.
+        balance: Balance = Balance::RoundRobin;
+        /// Seconds that a stream is still fetched when its last player has left.
+        linger: Seconds [0..=86400] = Seconds::from_millis(0);
+        /// The longest pause between two attempts to reach an origin; the first one is a second.
+        retry_max: Seconds [1..=3600] = Seconds::from_millis(5_000);
         /// Whether the origin is asked first about each client.
         token_traverse: bool = false;
         /// The vhost at the origin; `[vhost]` is the one of the client.
@@ -137,6 +145,16 @@ section! {
         origin_cluster: bool = false;
         /// The HTTP interfaces of the other origins, as host:port.
         coworkers: Vec<String> = Vec::new() => "127.0.0.1:9091";
+    }
+}
+
+choice! {
+    /// Which origin a stream is fetched from.
+    Balance {
+        /// In the order in which they stand.
+        RoundRobin = "round_robin",
+        /// In the order of a hash of the stream and each origin.
+        Hash = "hash",
     }
 }
 
@@ -155,7 +173,16 @@ section! {
     Forward ("forward", needs "forward"; free) {
         /// Whether streams are passed on.
         enabled: bool = false;
-        /// The servers as host or host:port.
+        /// The servers as host or host:port, or the whole rtmp:// url of the stream there; with
+        /// `[vhost]`, `[app]`, `[stream]` and `[param]`.
         destination: Vec<String> = Vec::new() => "127.0.0.1:19350";
+        /// The first pause between two attempts to reach a server. It doubles with each.
+        retry: Seconds [0.1..=3600] = Seconds::from_millis(1_000);
+        /// The longest of these pauses.
+        retry_max: Seconds [0.1..=3600] = Seconds::from_millis(5_000);
+        /// Seconds of the stream that are kept for a server that cannot be reached.
+        buffer: Seconds [0..=3600] = Seconds::from_millis(30_000);
+        /// Bytes, or K, M, G, of the same; the ring of the stream, a limit of the board, is the most.
+        buffer_bytes: Size = Size(8 << 20);
     }
 }

@@ -1,11 +1,12 @@
 //! A player's side of a source: a cursor, and what of its packet has been sent.
 
+use super::Lag;
 use super::images::Images;
 use super::ring::Seq;
 use super::source::{Source, State};
 use super::stalled::Stalled;
 use crate::limits::KEY_WAIT_MS;
-use crate::media::time::{Jitter, difference};
+use crate::media::time::{Algorithm, Jitter, difference};
 use crate::media::{Kind, Packet};
 use crate::proto::framing::{Framing, Image};
 use std::rc::Rc;
@@ -50,6 +51,10 @@ pub struct Consumer {
     /// One packet a write.
     alone: bool,
     skipped: u64,
+    /// It passes the stream on.
+    lag: Option<Lag>,
+    /// The key frame that the packet at `next` depends on, of one that passes the stream on.
+    gop: Option<Seq>,
     /// The source's time of the last packet sent, and milliseconds of the stream sent so far.
     last_dts: Option<u32>,
     played: u32,
@@ -57,10 +62,17 @@ pub struct Consumer {
 
 impl Consumer {
     pub(super) fn join(source: Rc<Source>) -> Self {
-        let mut state = source.state();
-        let cursor = state.take();
-        let jitter = Jitter::new(state.settings.correction());
-        drop(state);
+        let algorithm = source.state().settings.correction();
+        Self::new(source, algorithm, None)
+    }
+
+    pub(super) fn follow(source: Rc<Source>, lag: Lag) -> Self {
+        Self::new(source, Algorithm::Off, Some(lag))
+    }
+
+    fn new(source: Rc<Source>, algorithm: Algorithm, lag: Option<Lag>) -> Self {
+        let cursor = source.state().take(lag);
+        let jitter = Jitter::new(algorithm);
         let mut consumer = Self {
             source,
             cursor,
@@ -74,6 +86,8 @@ impl Consumer {
             paused: false,
             alone: false,
             skipped: 0,
+            lag,
+            gop: None,
             last_dts: None,
             played: 0,
         };
@@ -116,6 +130,26 @@ impl Consumer {
         self.note_place(&mut self.source.clone().state());
     }
 
+    /// The connection was made anew, of one that passes the stream on: it begins with the headers,
+    /// then the key frame that the next packet depends on if it is still there, else the oldest one
+    /// behind it. What is left out counts as [`skipped`](Self::skipped).
+    pub fn rejoin(&mut self) {
+        (self.offset, self.rest) = (0, Vec::new());
+        let source = self.source.clone();
+        let state = &mut *source.state();
+        state.stalled.retain(|stalled| stalled.cursor != self.cursor);
+        self.resume(state);
+        let none_yet = state.headers.iter().next().is_none();
+        self.generation = none_yet.then_some(state.headers.generation);
+        self.note_place(state);
+    }
+
+    /// Milliseconds of the stream that are still to be sent.
+    pub fn behind(&self) -> i64 {
+        let state = self.source.peek();
+        state.ring.age(self.next.max(state.ring.first()))
+    }
+
     /// Whether from now on each write has one packet.
     pub fn send_alone(&mut self, alone: bool) {
         self.alone = alone;
@@ -156,8 +190,10 @@ impl Consumer {
                 if self.paused {
                     return Ok(Sent::CaughtUp);
                 }
-                // Metadata may have switched it since the player came.
-                self.jitter.set_algorithm(state.settings.correction());
+                if self.lag.is_none() {
+                    // Metadata may have switched it since the player came.
+                    self.jitter.set_algorithm(state.settings.correction());
+                }
                 self.keep_up(state);
                 self.skip_to_key(state);
                 if let Some(next) = self.headers_due(state) {
@@ -175,8 +211,15 @@ impl Consumer {
             }
             let wide = self.is_wide(state.ring.get(self.next), framing);
             let run = (source.id(), &state.ring);
-            let image = images.run(run, (self.next, to), framing, wide);
-            self.send_image(image, framing, wide, write)?
+            let from = self.next;
+            let image = images.run(run, (from, to), framing, wide);
+            let sent = self.send_image(image, framing, wide, write)?;
+            if self.lag.is_some() {
+                let sent = state.ring.from(from).take_while(|&(seq, _)| seq < self.next);
+                let key = sent.filter(|(_, packet)| packet.key).last();
+                self.gop = key.map(|(seq, _)| seq).or(self.gop);
+            }
+            sent
         };
         self.note_place(state);
         Ok(sent)
@@ -208,6 +251,15 @@ impl Consumer {
     /// A player that lags too far goes to the newest key frame.
     fn keep_up(&mut self, state: &State) {
         let lapped = self.next < state.ring.first();
+        if let Some(lag) = self.lag {
+            if lapped || state.ring.age(self.next) > i64::from(lag.ms) {
+                let before = self.skipped;
+                self.resume(state);
+                let skipped = self.skipped - before;
+                log::warn!("the other server is too slow, skipped {skipped} packets");
+            }
+            return;
+        }
         let late = state.ring.age(self.next) > i64::from(state.settings.queue_ms);
         let better = state.ring.join().is_some_and(|key| key > self.next);
         if lapped || late && better {
@@ -217,6 +269,26 @@ impl Consumer {
             self.skipped += skipped;
             log::info!("shrink the cache queue, skipped {skipped} packets, player is too slow");
         }
+    }
+
+    /// Goes to the oldest key frame that can still be sent, from that of the present packet on.
+    fn resume(&mut self, state: &State) {
+        let (ring, from) = (&state.ring, self.next);
+        let start = self.gop.filter(|&key| key >= ring.first()).unwrap_or(from).max(ring.first());
+        let held = || ring.from(start).take_while(|&(seq, _)| seq < state.visible);
+        // Frames in front of a header that changed cannot be decoded with the new one.
+        let changed = self.generation.is_some_and(|known| known != state.headers.generation);
+        let header = held().filter(|(_, p)| p.kind == Kind::Video && p.header).last();
+        let first = header.filter(|_| changed).map_or(start, |(seq, _)| seq);
+        let video = state.headers.video.is_some() || held().any(|(_, p)| p.kind == Kind::Video);
+        let most = self.lag.map_or(i64::MAX, |lag| lag.ms.into());
+        let found = held()
+            .find(|&(seq, packet)| seq >= first && (packet.key || !video) && ring.age(seq) <= most);
+        self.next = found.map_or(state.visible, |(seq, _)| seq);
+        self.wait_key = video && found.is_none();
+        self.waiting_since = None;
+        self.gop = None;
+        self.skipped += self.next.saturating_sub(from);
     }
 
     /// The headers that the player lacks, and the time of the packet that follows them.
@@ -358,6 +430,7 @@ impl Consumer {
         if let Some(cursor) = state.cursors.get_mut(self.cursor) {
             cursor.half = self.offset > 0;
             cursor.next = (cursor.half || !self.paused).then_some(self.next);
+            cursor.keep = self.lag.map(|_| self.gop.map_or(self.next, |key| key.min(self.next)));
         }
         state.release();
     }

@@ -6,6 +6,7 @@
 
 pub mod client;
 mod consumer;
+mod evict;
 mod headers;
 pub mod images;
 mod key;
@@ -79,6 +80,15 @@ impl Default for Settings {
             hold_ms: 0,
         }
     }
+}
+
+/// How far one that passes a stream on may be behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// Milliseconds of the stream.
+    pub ms: u32,
+    /// Bytes in the ring; those that players need count, but are not taken away.
+    pub bytes: usize,
 }
 
 /// The merge interval.
@@ -162,6 +172,17 @@ impl Hub {
     /// A cursor into `key`, whether it is published or not.
     pub fn consume(&self, key: &StreamKey, settings: Settings) -> Result<Consumer, Refused> {
         Ok(Consumer::join(self.source(key, settings)?))
+    }
+
+    /// A cursor for passing `key` on to another server. It is no player: nobody counts it, times
+    /// stay as they are, and what it could not send is kept for it as far as `lag` says.
+    pub fn follow(
+        &self,
+        key: &StreamKey,
+        settings: Settings,
+        lag: Lag,
+    ) -> Result<Consumer, Refused> {
+        Ok(Consumer::follow(self.source(key, settings)?, lag))
     }
 
     /// The stream `key` if it is published or played.

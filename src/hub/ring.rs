@@ -117,10 +117,15 @@ impl Ring {
         let over = self.bytes > self.bounds.bytes || self.packets.len() > self.bounds.packets;
         let cached = self.key.is_some_and(|key| key <= self.first);
         if over || !cached && self.age(self.first) > i64::from(queue_length) {
-            let seq = self.first;
-            return self.pop().map(|packet| Evicted { seq, packet });
+            return self.evict_first();
         }
         None
+    }
+
+    /// Takes the oldest packet out.
+    pub fn evict_first(&mut self) -> Option<Evicted> {
+        let seq = self.first;
+        self.pop().map(|packet| Evicted { seq, packet })
     }
 
     /// Forgets the key frame: the next new player waits for another.

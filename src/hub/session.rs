@@ -19,6 +19,8 @@ pub enum Kick {
     Takeover,
     /// A reload took its vhost away, or made another thing of it.
     Vhost,
+    /// The server that its stream is passed on to does not take it.
+    Upstream,
     /// A reload took away what took it in, or changed it.
     Input,
     /// The server stops.
@@ -33,6 +35,7 @@ impl fmt::Display for Kick {
             Self::Vhost => f.write_str("its vhost is gone"),
             Self::Input => f.write_str("a reload changed what takes it in"),
             Self::Takeover => f.write_str("another publisher took the stream over"),
+            Self::Upstream => f.write_str("the origin does not take the stream any more"),
             Self::Shutdown => f.write_str("server stops"),
         }
     }

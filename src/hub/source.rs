@@ -1,11 +1,12 @@
 //! A live stream and the right to send into it.
 
+use super::evict::widest;
 use super::headers::Headers;
 use super::meter::Meter;
 use super::ring::{Bounds, Ring, Seq};
-use super::stalled::{Copied, Stalled};
+use super::stalled::Stalled;
 use super::timeline::{End, Rebase};
-use super::{Merge, Owner, Settings, Sink, SinkError, StreamKey};
+use super::{Lag, Merge, Owner, Settings, Sink, SinkError, StreamKey};
 use crate::limits::MERGE_BYTES;
 use crate::media::mix::Mix;
 use crate::media::{Kind, Packet, classify};
@@ -50,9 +51,11 @@ pub(super) struct State {
     /// Half-sent packets that left the ring.
     pub(super) stalled: Vec<Stalled>,
     /// Bytes of those of all streams.
-    stalled_bytes: Rc<Cell<usize>>,
+    pub(super) stalled_bytes: Rc<Cell<usize>>,
     pub(super) settings: Settings,
     players: usize,
+    /// The most that one that passes the stream on may be behind, if there is one.
+    pub(super) lag: Option<Lag>,
     publisher: Option<u32>,
     epoch: u32,
     meter: Meter,
@@ -69,9 +72,20 @@ pub(super) struct Cursor {
     pub(super) next: Option<Seq>,
     /// Part of that packet has been sent.
     pub(super) half: bool,
+    /// What it may need again, when its connection is made anew.
+    pub(super) keep: Option<Seq>,
+    /// It passes the stream on to another server, and may lag so far.
+    pub(super) lag: Option<Lag>,
     /// Whoever waits for more.
     pub(super) waker: Option<Waker>,
     taken: bool,
+}
+
+impl Cursor {
+    /// The oldest packet that has to stay for it.
+    fn held(&self) -> Option<Seq> {
+        self.keep.or(self.next)
+    }
 }
 
 impl Source {
@@ -92,6 +106,7 @@ impl Source {
             stalled_bytes: stalled,
             settings,
             players: 0,
+            lag: None,
             publisher: None,
             epoch: 0,
             meter: Meter::default(),
@@ -287,10 +302,12 @@ impl State {
         self.epoch == epoch && self.publisher.is_some()
     }
 
-    /// Makes room for one more player; gives the number of its cursor.
-    pub(super) fn take(&mut self) -> usize {
-        self.players += 1;
-        let taken = Cursor { taken: true, ..Cursor::default() };
+    /// Makes room for one more player, or for one that passes the stream on; gives the number of
+    /// its cursor.
+    pub(super) fn take(&mut self, lag: Option<Lag>) -> usize {
+        self.players += usize::from(lag.is_none());
+        self.lag = widest(self.lag.into_iter().chain(lag));
+        let taken = Cursor { taken: true, lag, ..Cursor::default() };
         match self.cursors.iter().position(|c| !c.taken) {
             Some(free) => {
                 self.cursors[free] = taken;
@@ -304,9 +321,12 @@ impl State {
     }
 
     fn give_back(&mut self, cursor: usize) {
-        self.players -= 1;
         if let Some(cursor) = self.cursors.get_mut(cursor) {
+            self.players -= usize::from(cursor.lag.is_none());
             *cursor = Cursor::default();
+        }
+        if self.lag.is_some() {
+            self.lag = widest(self.cursors.iter().filter_map(|cursor| cursor.lag));
         }
         while self.cursors.last().is_some_and(|c| !c.taken) {
             self.cursors.pop();
@@ -325,7 +345,7 @@ impl State {
 
     /// Drops what neither new players nor the present ones need.
     fn trim(&mut self) {
-        let slowest = self.cursors.iter().filter_map(|c| c.next).min().unwrap_or(Seq::MAX);
+        let slowest = self.cursors.iter().filter_map(Cursor::held).min().unwrap_or(Seq::MAX);
         self.ring.trim(slowest);
     }
 
@@ -334,30 +354,12 @@ impl State {
     /// first.
     pub(super) fn release(&mut self) {
         let first = self.ring.first();
-        let needed = |cursor: &Cursor| cursor.next.is_some_and(|next| next <= first);
+        let needed = |cursor: &Cursor| cursor.held().is_some_and(|held| held <= first);
         if self.publisher.is_none()
             && !self.ring.is_empty()
             && !self.cursors.iter().rev().any(needed)
         {
             self.trim();
-        }
-    }
-
-    /// Takes what the bounds do not allow to stay. The players that stand in the middle of such a
-    /// packet get a copy of it, so that their connections can go on at the next whole one.
-    fn evict(&mut self) {
-        while let Some(evicted) = self.ring.evict(self.settings.queue_ms) {
-            let mut copy = None;
-            for (i, cursor) in self.cursors.iter().enumerate() {
-                if !cursor.half || cursor.next != Some(evicted.seq) {
-                    continue;
-                }
-                if copy.is_none() {
-                    copy = Copied::new(&evicted.packet, &self.stalled_bytes);
-                }
-                let Some(copy) = &copy else { break };
-                self.stalled.push(Stalled { cursor: i, copy: copy.clone() });
-            }
         }
     }
 

@@ -90,6 +90,12 @@ impl Player {
         }
     }
 
+    /// One that passes the stream on.
+    fn follow(hub: &Hub, stream: &str, lag: Lag) -> Self {
+        let consumer = hub.follow(&key(stream), every_packet(), lag).unwrap();
+        Self { consumer, ..Self::join(hub, stream, every_packet()) }
+    }
+
     /// One write that takes `room` bytes at most.
     fn send(&mut self, room: usize) -> Sent {
         let wire = &mut self.wire;
@@ -476,4 +482,88 @@ fn sound_is_held_for_new_players_on_request() {
     let times: Vec<u32> = player.seen().iter().map(|(_, time)| *time).collect();
     assert_eq!(times, [880, 900, 920, 940, 960, 980]);
     assert_eq!(held, 6, "and no more than that");
+}
+
+/// Pictures of 1,000 bytes, 40 ms apart, every tenth of them a key frame.
+fn pictures(from: u32, to: u32) -> impl Iterator<Item = Packet> {
+    (from..to).map(|i| video(if i.is_multiple_of(10) { KEY } else { INTER }, i * 40, 1000))
+}
+
+const LAG: Lag = Lag { ms: 4000, bytes: 1 << 20 };
+
+#[test]
+fn who_passes_a_stream_on_is_no_player() {
+    let hub = hub();
+    let follower = hub.follow(&key("s"), every_packet(), LAG).unwrap();
+    assert_eq!(follower.source().players(), 0);
+    let player = Player::join(&hub, "s", every_packet());
+    assert_eq!(follower.source().players(), 1);
+    drop(player);
+    assert_eq!(follower.source().players(), 0);
+    drop(follower);
+    assert!(hub.sources().is_empty());
+}
+
+#[test]
+fn a_connection_made_anew_begins_at_the_key_frame_of_what_was_sent_last() {
+    let hub = hub();
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    let mut follower = Player::follow(&hub, "s", LAG);
+    publish(&mut publisher, [video_header(1)]);
+    publish(&mut publisher, pictures(0, 14));
+    follower.drain(usize::MAX);
+    // The connection breaks in the middle of a packet; much comes before there is another.
+    publish(&mut publisher, pictures(14, 15));
+    follower.send(100);
+    publish(&mut publisher, pictures(15, 60));
+    follower.consumer.rejoin();
+    (follower.wire, follower.decoder, follower.read) = (Vec::new(), Decoder::default(), 0);
+    follower.drain(usize::MAX);
+    let messages = follower.messages();
+    let times: Vec<_> = messages.iter().map(|m| m.timestamp / 40).collect();
+    // The header has the time of what follows.
+    assert_eq!(times, std::iter::once(10).chain(10..60).collect::<Vec<_>>());
+    assert_eq!(follower.consumer.skipped(), 0);
+}
+
+#[test]
+fn what_is_kept_for_one_that_is_away_is_bounded_in_time_and_in_bytes() {
+    for lag in [Lag { ms: 2000, ..LAG }, Lag { ms: 1 << 20, bytes: 50_000 }] {
+        let hub = hub();
+        let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+        let mut follower = Player::follow(&hub, "s", lag);
+        publish(&mut publisher, [video_header(1)]);
+        for i in 0..205 {
+            publish(&mut publisher, pictures(i, i + 1));
+        }
+        let (bytes, packets) = follower.consumer.source().held();
+        let most = if lag.ms == 2000 { 800_000 } else { 51_000 };
+        assert!(bytes <= most, "{bytes} bytes, {packets} packets");
+        follower.consumer.rejoin();
+        follower.drain(usize::MAX);
+        let messages = follower.messages();
+        let first = messages[1].timestamp / 40;
+        assert!(first.is_multiple_of(10) && (150..=165).contains(&first), "{lag:?}: from {first}");
+        assert_eq!(messages.len() as u32, 1 + 205 - first);
+        assert_eq!(follower.consumer.skipped(), u64::from(first) + 1, "{lag:?}");
+    }
+}
+
+#[test]
+fn a_new_header_is_not_followed_by_old_pictures() {
+    let hub = hub();
+    let mut publisher = hub.publish(&key("s"), every_packet(), 1, false).unwrap();
+    let mut follower = Player::follow(&hub, "s", LAG);
+    publish(&mut publisher, [video_header(1)]);
+    publish(&mut publisher, pictures(0, 5));
+    follower.drain(usize::MAX);
+    publish(&mut publisher, pictures(5, 20));
+    publish(&mut publisher, [video_header(2)]);
+    publish(&mut publisher, pictures(20, 30));
+    follower.consumer.rejoin();
+    (follower.wire, follower.decoder, follower.read) = (Vec::new(), Decoder::default(), 0);
+    follower.drain(usize::MAX);
+    let messages = follower.messages();
+    assert_eq!(messages[0].payload.last(), Some(&2));
+    assert_eq!(messages[1].timestamp / 40, 20);
 }

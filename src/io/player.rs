@@ -49,6 +49,11 @@ impl<F: Framing> Player<F> {
         self.consumer.send_alone(!interval.is_zero());
     }
 
+    /// Another wire form, for another connection.
+    pub fn set_framing(&mut self, framing: F) {
+        self.framing = framing;
+    }
+
     /// Packets sent.
     pub fn packets(&self) -> u64 {
         self.packets

@@ -126,6 +126,23 @@ impl Rtmp {
             Kind::Audio => 7,
         }
     }
+
+    fn message(self, out: &mut Vec<u8>, kind: Kind, stream: u32, payload: &[u8], wide: bool) {
+        let csid = Self::csid(kind);
+        let length = (payload.len() as u32).to_be_bytes();
+        out.extend_from_slice(&[csid, 0xff, 0xff, 0xff, length[1], length[2], length[3]]);
+        out.push(kind.type_id());
+        out.extend_from_slice(&stream.to_le_bytes());
+        for (i, chunk) in payload.chunks(self.chunk_size as usize).enumerate() {
+            if i > 0 {
+                out.push(0xc0 | csid);
+            }
+            if wide {
+                out.extend_from_slice(&[0; 4]);
+            }
+            out.extend_from_slice(chunk);
+        }
+    }
 }
 
 impl Framing for Rtmp {
@@ -138,20 +155,7 @@ impl Framing for Rtmp {
     }
 
     fn append(&self, out: &mut Vec<u8>, packet: &Packet, wide: bool) {
-        let csid = Self::csid(packet.kind);
-        let length = (packet.payload.len() as u32).to_be_bytes();
-        out.extend_from_slice(&[csid, 0xff, 0xff, 0xff, length[1], length[2], length[3]]);
-        out.push(packet.kind.type_id());
-        out.extend_from_slice(&STREAM_ID.to_le_bytes());
-        for (i, chunk) in packet.payload.chunks(self.chunk_size as usize).enumerate() {
-            if i > 0 {
-                out.push(0xc0 | csid);
-            }
-            if wide {
-                out.extend_from_slice(&[0; 4]);
-            }
-            out.extend_from_slice(chunk);
-        }
+        self.message(out, packet.kind, STREAM_ID, &packet.payload, wide);
     }
 
     fn stamp(&self, message: &mut [u8], time: u32, wide: bool) {
@@ -167,6 +171,51 @@ impl Framing for Rtmp {
             field.copy_from_slice(&time);
             at += 4 + self.chunk_size as usize + 1;
         }
+    }
+}
+
+/// The same towards a server that the stream is published to: its own number of the message
+/// stream, and metadata with `@setDataFrame` in front, as encoders send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// The chunk size that we announced to the server, 128 to 65536.
+    pub chunk_size: u32,
+    /// The message stream, 0 to [`STREAM_MAX`](Self::STREAM_MAX).
+    pub stream: u32,
+}
+
+impl Publish {
+    /// The largest number of a message stream that there is an id for.
+    pub const STREAM_MAX: u32 = 0x1fff;
+
+    const fn chunks(self) -> Rtmp {
+        Rtmp { chunk_size: self.chunk_size }
+    }
+}
+
+/// AMF0: the string that encoders put in front of metadata.
+const SET_DATA_FRAME: &[u8] = b"\x02\0\x0d@setDataFrame";
+
+impl Framing for Publish {
+    fn id(&self) -> u32 {
+        PUBLISH_ID | (self.stream & Self::STREAM_MAX) << 17 | self.chunk_size & 0x1_ffff
+    }
+
+    fn wide(&self, time: u32) -> bool {
+        time >= WIDE
+    }
+
+    fn append(&self, out: &mut Vec<u8>, packet: &Packet, wide: bool) {
+        let (kind, payload) = (packet.kind, &packet.payload);
+        if kind == Kind::Data && !payload.starts_with(SET_DATA_FRAME) {
+            let payload = [SET_DATA_FRAME, payload].concat();
+            return self.chunks().message(out, kind, self.stream, &payload, wide);
+        }
+        self.chunks().message(out, kind, self.stream, payload, wide);
+    }
+
+    fn stamp(&self, message: &mut [u8], time: u32, wide: bool) {
+        self.chunks().stamp(message, time, wide);
     }
 }
 
@@ -187,6 +236,7 @@ pub struct Raw {
 }
 
 /// Ids that no chunk size of [`Rtmp`] can be.
+const PUBLISH_ID: u32 = 0x4000_0000;
 const FLV_ID: u32 = 0x8000_0000;
 const RAW_ID: u32 = 0x8000_0002;
 /// The size of a chunk in hexadecimal digits, and the line end. Leading zeros are allowed
@@ -317,6 +367,28 @@ mod tests {
         assert_eq!(late[16 + 128..16 + 128 + 5], [0xc6, 1, 2, 3, 4], "repeated on type 3");
         assert_eq!(late.len(), 16 + 128 + 5 + 2);
         assert_eq!(wire(128, 256, 1).len(), 12 + 256 + 1, "no empty chunk at the end");
+    }
+
+    #[test]
+    fn what_is_published_has_the_number_of_the_server_and_the_mark_of_encoders() {
+        let framing = Publish { chunk_size: 128, stream: 5 };
+        let mut out = Vec::new();
+        framing.append(
+            &mut out,
+            &Packet::new(Kind::Data, 0, Bytes::from_static(&[2, 0, 0])),
+            false,
+        );
+        assert_eq!(out[..12], [4, 0xff, 0xff, 0xff, 0, 0, 19, 18, 5, 0, 0, 0]);
+        assert_eq!(out[12..], [SET_DATA_FRAME, &[2, 0, 0]].concat());
+        out.clear();
+        framing.append(&mut out, &packet(130), false);
+        assert_eq!((out[7], out[8], out.len()), (9, 5, 12 + 128 + 1 + 2));
+        let ids = [(128, 1), (128, 2), (65536, 1), (60_000, 0x1fff)].map(|(chunk_size, stream)| {
+            let id = Publish { chunk_size, stream }.id();
+            assert!(id < FLV_ID && id > Rtmp { chunk_size }.id());
+            id
+        });
+        assert!(ids.iter().all(|id| ids.iter().filter(|other| *other == id).count() == 1));
     }
 
     #[test]

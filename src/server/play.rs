@@ -1,5 +1,6 @@
 //! A connection that plays.
 
+use crate::config::Mode;
 use crate::context::{self, Context};
 use crate::hub::pithy::Stage;
 use crate::hub::{Consumer, Merge};
@@ -115,10 +116,11 @@ fn announce(consumer: &Consumer, link: &Link<Server>, cx: &Context, opened: &Ope
     let settings = source.settings();
     let publisher = source.publisher().map_or(-1, i64::from);
     log::info!(
-        "source url={}, ip={}, cache={}, is_edge=0, source_id={publisher}[{publisher}]",
+        "source url={}, ip={}, cache={}, is_edge={}, source_id={publisher}[{publisher}]",
         opened.key,
         link.session().peer(),
         u8::from(settings.gop_cache),
+        u8::from(opened.vhost.cluster.mode == Mode::Remote),
     );
     let (count, duration) = source.gop();
     log::info!("dispatch cached gop success. count={count}, duration={duration}");

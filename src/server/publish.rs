@@ -1,19 +1,16 @@
 //! A connection that publishes.
 
-use crate::config::Vhost;
+use crate::config::{Mode, Vhost};
 use crate::context::Context;
 use crate::hub::pithy::Stage;
 use crate::io::clock;
 use crate::io::link::Link;
 use crate::io::tcp;
 use crate::io::timer::Pause;
-use crate::media::arena::{Arena, Full};
-use crate::proto::rtmp::chunk::{Buffers, Refused};
 use crate::proto::rtmp::server::{Event, Server};
 use crate::server::access::Opened;
 use crate::server::rtmp::{Outcome, is_for_the_peer, log_note, log_protocol};
-use crate::service::ingress::Ingress;
-use bytes::BytesMut;
+use crate::service::ingress::{Ingress, Media};
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -43,10 +40,11 @@ async fn take_stream(link: &mut Link<Server>, cx: &Rc<Context>, opened: &Opened)
     link.hurry = false;
     link.machine.accept_publish(Box::new(Media(Ingress::arena(cx))));
     log::info!(
-        "source url={}, ip={}, cache={}, is_edge=0, source_id={id}[{id}]",
+        "source url={}, ip={}, cache={}, is_edge={}, source_id={id}[{id}]",
         opened.key,
         link.session().peer(),
-        u8::from(opened.vhost.play.gop_cache)
+        u8::from(opened.vhost.play.gop_cache),
+        u8::from(opened.vhost.cluster.mode == Mode::Remote)
     );
     let mut terms = Terms::new(opened.vhost.clone(), link);
     log::info!("start publish {terms}, tcp_nodelay={}", u8::from(opened.vhost.tcp_nodelay));
@@ -96,18 +94,6 @@ fn tell(link: &mut Link<Server>, outcome: Outcome) -> Outcome {
     };
     link.machine.end("error", "NetStream.Publish.Failed", &text);
     outcome
-}
-
-/// The arena as the chunk layer sees it.
-struct Media(Arena);
-
-impl Buffers for Media {
-    fn buffer(&mut self, _type_id: u8, len: usize) -> Result<BytesMut, Refused> {
-        self.0.alloc(len).map_err(|full| match full {
-            Full::TooLong { max } => Refused::TooLong { max },
-            Full::NoMemory => Refused::NoMemory,
-        })
-    }
 }
 
 /// Takes what arrived. Ready when the client stopped or has to go.

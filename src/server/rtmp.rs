@@ -17,6 +17,7 @@ use crate::service::admission::{self, Refusal, Step};
 use core::fmt::Display;
 use core::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// How serving a stream ended.
 #[derive(Debug)]
@@ -146,7 +147,7 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                 let kind = ClientKind::Play;
                 let outcome = match admit(&link, cx, caller, opened, kind).await {
                     Ok((opened, client)) => {
-                        admission::want(cx, &opened.key, &opened.vhost);
+                        admission::want(cx, &opened.key, &opened.vhost, Duration::ZERO);
                         let outcome =
                             Box::pin(play::serve(&mut link, cx, opened, request.duration)).await;
                         admission::tell(cx, &admission::Event::Stopped(&client));
@@ -336,7 +337,7 @@ fn open(
     access::open(&cx.config(), caller, name, role, link.session().peer())
 }
 
-fn expect(link: &Link<Server>, within: std::time::Duration, what: &'static str) {
+fn expect(link: &Link<Server>, within: Duration, what: &'static str) {
     link.session().expect(clock::after(within), what);
 }
 
@@ -351,7 +352,6 @@ mod tests {
     use std::net::TcpStream;
     use std::sync::mpsc::{Receiver, channel};
     use std::thread;
-    use std::time::Duration;
 
     /// Plays until the server says why it ends, or just ends; tells that and the bytes of media.
     fn play(address: SocketAddr, reads: &Receiver<()>) -> (Option<client::Status>, usize) {

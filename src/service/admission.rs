@@ -1,7 +1,7 @@
 //! What is asked before a client may do what it wants, and who is told what happened. Every way in
 //! and out comes by here: RTMP, HTTP, casters, ingest.
 
-use super::{SERVICES, Task};
+use super::{SERVICES, Service, Task};
 use crate::config::{Denied, Vhost};
 use crate::context::Context;
 use crate::hub::session::Session;
@@ -10,6 +10,7 @@ use crate::proto::rtmp::url;
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What a client is about to do. Nothing is promised to it before all services agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,13 +77,24 @@ pub struct Segment<'a> {
 /// See [`ask`].
 pub type Ask = fn(&Rc<Context>, &Rc<Client>, Step) -> Option<Task<Result<(), Refusal>>>;
 
-/// Whether `client` may take `step`: the first service that refuses counts. Takes as long as the
-/// services need; each has its deadline.
+/// Whether `client` may take `step`: the first service that refuses counts, and those that had
+/// agreed are told that it is over. Takes as long as the services need; each has its deadline.
 pub async fn ask(cx: &Rc<Context>, client: &Rc<Client>, step: Step) -> Result<(), Refusal> {
+    let mut agreed = Vec::new();
     for service in SERVICES {
-        if let Some(task) = (service.ask)(cx, client, step) {
-            task.await?;
+        let Some(task) = (service.ask)(cx, client, step) else { continue };
+        if let Err(refusal) = task.await {
+            let (received, sent) =
+                cx.sessions.find(client.id).map_or((0, 0), |session| session.traffic());
+            let over = match step {
+                Step::Connect => Event::Closed { client, received, sent },
+                Step::Publish => Event::Unpublished(client),
+                Step::Play => Event::Stopped(client),
+            };
+            agreed.into_iter().for_each(|service: &Service| (service.tell)(cx, &over));
+            return Err(refusal);
         }
+        agreed.push(service);
     }
     Ok(())
 }
@@ -107,9 +119,10 @@ pub fn publisher(cx: &Context, key: &StreamKey) -> Option<Rc<Client>> {
 }
 
 /// Says that somebody plays `key`, which may be published or not: whoever can fetch it may do so.
-/// A player says it once when it starts, HLS with every request for a playlist.
-pub fn want(cx: &Rc<Context>, key: &StreamKey, vhost: &Rc<Vhost>) {
-    SERVICES.iter().for_each(|service| (service.wanted)(cx, key, vhost));
+/// A player says it once when it starts, `hold` being zero; HLS with every request for a playlist,
+/// with the time to the next one.
+pub fn want(cx: &Rc<Context>, key: &StreamKey, vhost: &Rc<Vhost>, hold: Duration) {
+    SERVICES.iter().for_each(|service| (service.wanted)(cx, key, vhost, hold));
 }
 
 /// Why a request is refused.

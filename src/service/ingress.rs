@@ -12,9 +12,11 @@ use crate::hub::{Publisher, SinkError, StreamKey};
 use crate::io::timer::Alarm;
 use crate::io::{clock, run};
 use crate::limits::{HEADER_MAX, MESSAGE_MAX, RING_BYTES};
-use crate::media::arena::Arena;
+use crate::media::arena::{Arena, Full};
 use crate::media::{Codec, Kind, Packet};
+use crate::proto::rtmp::chunk::{Buffers, Refused};
 use crate::proto::rtmp::{RUNNEL, metadata};
+use bytes::BytesMut;
 use std::fmt;
 use std::rc::Rc;
 use std::task;
@@ -153,6 +155,19 @@ impl Ingress {
             let until_due = due.map_or(wait, |due| due.saturating_sub(clock::now()));
             run::sleep(Duration::from_millis(wait.min(until_due))).await;
         }
+    }
+}
+
+/// The arena as the chunk layer sees it.
+#[derive(Debug)]
+pub struct Media(pub Arena);
+
+impl Buffers for Media {
+    fn buffer(&mut self, _type_id: u8, len: usize) -> Result<BytesMut, Refused> {
+        self.0.alloc(len).map_err(|full| match full {
+            Full::TooLong { max } => Refused::TooLong { max },
+            Full::NoMemory => Refused::NoMemory,
+        })
     }
 }
 

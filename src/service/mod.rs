@@ -19,6 +19,10 @@ mod caster_ts;
 pub mod demo;
 #[cfg(feature = "dvr")]
 pub mod dvr;
+#[cfg(feature = "edge")]
+pub mod edge;
+#[cfg(feature = "forward")]
+pub mod forward;
 #[cfg(feature = "hds")]
 pub mod hds;
 #[cfg(feature = "heartbeat")]
@@ -32,8 +36,10 @@ pub mod http;
 pub mod ingress;
 #[cfg(any(feature = "caster-flv", feature = "caster-mpegts", feature = "caster-rtsp"))]
 pub mod input;
-#[cfg(any(feature = "dvr", feature = "hds", feature = "hls"))]
+#[cfg(any(feature = "dvr", feature = "hds", feature = "hls", feature = "remux"))]
 pub mod path;
+#[cfg(feature = "_relay")]
+pub mod relay;
 #[cfg(feature = "remux")]
 pub mod remux;
 #[cfg(feature = "sign")]
@@ -45,6 +51,7 @@ pub mod static_files;
 #[cfg(feature = "_stats")]
 pub mod stats;
 pub mod terms;
+pub mod upstreams;
 #[cfg(feature = "watchdog")]
 mod watchdog;
 #[cfg(feature = "web")]
@@ -59,6 +66,7 @@ use core::net::IpAddr;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// See [`Service::attach`].
 pub type Attach = fn(&Rc<Context>, &StreamKey, &Vhost) -> Option<Box<dyn Sink>>;
@@ -76,8 +84,11 @@ pub struct Service {
     pub ask: Ask,
     /// Hears what happened.
     pub tell: fn(&Rc<Context>, &Event<'_>),
-    /// Hears that a stream is played, and fetches it if it can.
-    pub wanted: fn(&Rc<Context>, &StreamKey, &Rc<Vhost>),
+    /// Its connections to other servers.
+    pub upstreams: fn(&Rc<Context>) -> Vec<upstreams::Report>,
+    /// Hears that a stream is played, and fetches it if it can. Whoever plays it without being a
+    /// player of the hub wants it for so long.
+    pub wanted: fn(&Rc<Context>, &StreamKey, &Rc<Vhost>, Duration),
     /// Acts on another configuration than the one that is given, which was in force until now. Its
     /// sinks and its port are seen to already.
     pub reload: fn(&Rc<Context>, &Config),
@@ -134,7 +145,8 @@ impl Service {
             differs: |_, _| false,
             ask: |_, _, _| None,
             tell: |_, _| {},
-            wanted: |_, _, _| {},
+            upstreams: |_| Vec::new(),
+            wanted: |_, _, _, _| {},
             reload: |_, _| {},
             start: |_| {},
             stop: || {},
@@ -189,6 +201,11 @@ pub static SERVICES: &[Service] = &[
     watchdog::SERVICE,
     #[cfg(feature = "hooks")]
     hooks::SERVICE,
+    #[cfg(feature = "forward")]
+    forward::SERVICE,
+    // Asks the origin: behind those that know at once.
+    #[cfg(feature = "edge")]
+    edge::SERVICE,
 ];
 
 /// Gives a stream that starts the sinks that its vhost asks for.
@@ -220,6 +237,10 @@ pub const FEATURES: &[&str] = &[
     "static-files",
     #[cfg(feature = "web")]
     "web",
+    #[cfg(feature = "edge")]
+    "edge",
+    #[cfg(feature = "forward")]
+    "forward",
     #[cfg(feature = "sign")]
     "sign",
     #[cfg(feature = "reload")]

@@ -4,6 +4,7 @@
 use crate::hub::StreamKey;
 use crate::io::clock;
 use crate::io::zone::{Civil, Zone};
+use crate::limits::NAME_MAX;
 use std::fmt::Write;
 
 /// A moment, as names of files say it.
@@ -216,6 +217,51 @@ fn hash(name: &str) -> u64 {
 
 /// Bytes of a name in a path: two of them, dates and an ending fit the 255 of file systems.
 const LONGEST: usize = 100;
+
+/// The app and the stream for which `path` is what `template` says, with `[app]` and `[stream]` in
+/// it.
+pub fn names(template: &str, path: &str) -> Option<(String, String)> {
+    let (mut app, mut stream) = (None, None);
+    if !fits(template, path, &mut app, &mut stream) {
+        return None;
+    }
+    // Without [stream] in it a template stands for no stream.
+    Some((app.unwrap_or_default(), stream?))
+}
+
+/// Whether `path` is what `template` says, and what its variables then are.
+fn fits(template: &str, path: &str, app: &mut Option<String>, stream: &mut Option<String>) -> bool {
+    let Some(at) = template.find('[') else { return template == path };
+    let (literal, template) = template.split_at(at);
+    let Some(path) = path.strip_prefix(literal) else { return false };
+    let (is_app, template) = if let Some(rest) = template.strip_prefix("[app]") {
+        (true, rest)
+    } else if let Some(rest) = template.strip_prefix("[stream]") {
+        (false, rest)
+    } else {
+        return false;
+    };
+    // The longest first, so that an app may have several parts.
+    let ends =
+        path.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|at| *at <= NAME_MAX);
+    let ends: Vec<usize> = ends.collect();
+    for end in ends.into_iter().rev() {
+        let (value, rest) = path.split_at(end);
+        if !is_app && value.contains('/') {
+            continue;
+        }
+        let slot = if is_app { &mut *app } else { &mut *stream };
+        if slot.as_ref().is_some_and(|known| known != value) {
+            continue;
+        }
+        let before = slot.replace(value.to_owned());
+        if fits(template, rest, app, stream) {
+            return true;
+        }
+        *if is_app { &mut *app } else { &mut *stream } = before;
+    }
+    false
+}
 
 #[cfg(test)]
 mod tests {

@@ -152,8 +152,15 @@ pub struct Status {
     pub code: String,
     /// Free text.
     pub description: String,
-    /// Where to go instead (`ex.redirect`), with the refusal of a connect.
+    /// Where to go instead: `ex.redirect` of a refusal, `tcUrl` of a request to reconnect.
     pub redirect: Option<String>,
+}
+
+impl Status {
+    /// Whether the server asks the client to connect again (Enhanced RTMP v2).
+    pub fn is_reconnect_request(&self) -> bool {
+        self.code == "NetConnection.Connect.ReconnectRequest"
+    }
 }
 
 impl fmt::Display for Status {
@@ -269,6 +276,16 @@ impl Client {
             }
         });
         transaction
+    }
+
+    /// The message stream, as the server numbered it; 0 before it did.
+    pub fn stream(&self) -> u32 {
+        self.stream
+    }
+
+    /// The size that chunks to the server have.
+    pub fn out_chunk_size(&self) -> usize {
+        self.control.out_chunk_size()
     }
 
     /// Bytes received since the start.
@@ -536,7 +553,11 @@ fn status(information: &Object) -> Status {
         level: text("level"),
         code: text("code"),
         description: text("description"),
-        redirect: information.object("ex").and_then(|ex| ex.str("redirect")).map(Into::into),
+        redirect: information
+            .object("ex")
+            .and_then(|ex| ex.str("redirect"))
+            .or_else(|| information.str("tcUrl"))
+            .map(Into::into),
     }
 }
 

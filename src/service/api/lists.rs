@@ -10,6 +10,7 @@ use crate::io::clock;
 use crate::limits::API_LISTED;
 use crate::service::http::Ask;
 use crate::service::stats::{self, Bytes, StreamRow, VhostRow};
+use crate::service::upstreams::{self, Report};
 use std::rc::Rc;
 
 /// Clients in an answer, unless `count` says otherwise.
@@ -62,6 +63,33 @@ pub(super) fn clients(ask: &Ask, id: &str) -> String {
     headed(ask, |o| {
         o.list("clients", |l| named.for_each(|client| l.object(|o| write(o, ask, &client))));
     })
+}
+
+/// Connections of ours to other servers.
+pub(super) fn upstreams(ask: &Ask) -> String {
+    let (start, count) = range(ask, API_LISTED);
+    let reports = upstreams::all(&ask.cx);
+    let wanted = reports.iter().skip(start).take(count);
+    headed(ask, |o| {
+        o.list("upstreams", |l| wanted.for_each(|report| l.object(|o| upstream(o, report))));
+    })
+}
+
+fn upstream(o: &mut Object<'_>, report: &Report) {
+    o.int("id", report.id);
+    o.text("kind", report.kind.name());
+    o.text("vhost", report.key.vhost());
+    o.text("app", report.key.app());
+    o.text("name", report.key.stream());
+    o.text("server", &report.server);
+    o.bool("connected", report.connected.is_some());
+    let ms = report.connected.map_or(0, |since| clock::now().saturating_sub(since));
+    o.int("connected_ms", ms);
+    o.int("recv_bytes", report.traffic.0);
+    o.int("send_bytes", report.traffic.1);
+    o.int("restarts", report.restarts);
+    o.int("skipped", report.skipped);
+    o.text("error", &report.error);
 }
 
 /// The client called `id`.

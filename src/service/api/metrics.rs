@@ -6,6 +6,7 @@ use crate::limits::{BOARD, METRICS_STREAMS};
 use crate::proto::http::Method;
 use crate::service::http::{Answer, Ask, Reply};
 use crate::service::stats::{self, StreamRow};
+use crate::service::upstreams::{self, Report};
 use std::fmt::{Display, Write as _};
 
 pub(super) fn answer(ask: &Ask) -> Answer {
@@ -15,6 +16,7 @@ pub(super) fn answer(ask: &Ask) -> Answer {
     let mut page = Page::default();
     process(&mut page, ask);
     streams(&mut page, ask);
+    connections_to_others(&mut page, ask);
     let Some(body) = held::body(page.0) else { return Reply::status(503).into() };
     let mut reply = Reply::new("text/plain; version=0.0.4; charset=utf-8", body);
     reply.headers.push(("Cache-Control", "no-store".into()));
@@ -89,6 +91,47 @@ fn streams(page: &mut Page, ask: &Ask) {
             let key = &row.key;
             let labels = [("vhost", key.vhost()), ("app", key.app()), ("stream", key.stream())];
             page.value(name, &labels, value(row));
+        }
+    }
+}
+
+/// The same of each connection to another server.
+type Upstreams = (&'static str, &'static str, &'static str, fn(&Report) -> u64);
+
+const UPSTREAMS: &[Upstreams] = &[
+    ("runnel_upstream_connected", "gauge", "Whether the server is connected.", |report| {
+        report.connected.is_some().into()
+    }),
+    ("runnel_upstream_received_bytes_total", "counter", "Bytes from the server.", |report| {
+        report.traffic.0
+    }),
+    ("runnel_upstream_sent_bytes_total", "counter", "Bytes to the server.", |report| {
+        report.traffic.1
+    }),
+    ("runnel_upstream_restarts_total", "counter", "Connections after the first.", |report| {
+        report.restarts.into()
+    }),
+    ("runnel_upstream_skipped_packets_total", "counter", "Packets it did not get.", |report| {
+        report.skipped
+    }),
+];
+
+/// Edges and forwards, as many as there are streams with series of their own.
+fn connections_to_others(page: &mut Page, ask: &Ask) {
+    let mut reports = upstreams::all(&ask.cx);
+    reports.truncate(METRICS_STREAMS);
+    for (name, kind, text, value) in UPSTREAMS.iter().filter(|_| !reports.is_empty()) {
+        page.head(name, kind, text);
+        for report in &reports {
+            let key = &report.key;
+            let labels = [
+                ("kind", report.kind.name()),
+                ("vhost", key.vhost()),
+                ("app", key.app()),
+                ("stream", key.stream()),
+                ("server", &report.name),
+            ];
+            page.value(name, &labels, value(report));
         }
     }
 }

@@ -116,6 +116,7 @@ const READ: &[(&str, Tell)] = &[
     ("authors", v1::authors),
     ("features", v1::features),
     ("clusters", v1::clusters),
+    ("upstreams", lists::upstreams),
     ("requests", v1::requests),
     ("tests/requests", v1::requests),
     ("tests/errors", |_| code(100)),

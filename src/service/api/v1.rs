@@ -24,6 +24,7 @@ pub(super) fn index(ask: &Ask) -> String {
         ("vhosts", "the vhosts, or one of them: vhosts/ID"),
         ("streams", "the streams, or one of them: streams/ID, ?start=&count="),
         ("clients", "the first 10 clients, or one of them: clients/ID, ?start=&count="),
+        ("upstreams", "the connections of edges and forwards, ?start=&count="),
         ("raw", "the raw api, for the configuration: ?rpc=raw|query|reload|update"),
         ("clusters", "origin cluster server API"),
     ];

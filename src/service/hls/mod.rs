@@ -13,6 +13,7 @@ mod playlist;
 mod segment;
 mod store;
 mod stream;
+mod wanted;
 
 pub use store::Stored;
 
@@ -56,7 +57,9 @@ pub const SERVICE: Service = Service {
         let config = cx.config();
         LIVE.with(|live| live.forget(|key| config.block(key.vhost()).is_none()));
     },
-    stream_at: |_, host, path| LIVE.with(|live| live.owner(host, path)),
+    stream_at: |cx, host, path| {
+        LIVE.with(|live| live.owner(host, path)).or_else(|| wanted::stream_at(cx, host, path))
+    },
     routes,
     ..Service::new("hls")
 };
@@ -93,6 +96,9 @@ fn answer(ask: &Ask) -> Answer {
     let request = &ask.request;
     if !matches!(request.method, Method::Get | Method::Head) {
         return Answer::Next;
+    }
+    if let Some(waits) = wanted::playlist(ask) {
+        return waits;
     }
     if let Some(stored) = get(&request.host, &request.path) {
         return reply(ask, stored).into();
@@ -286,6 +292,11 @@ impl Live {
     /// Whether `path` is that of a segment that left the memory.
     fn was(&self, path: &str) -> bool {
         path.ends_with(".ts") && self.streams.borrow().values().any(|s| s.borrow().was(path))
+    }
+
+    /// Whether `key` has a playlist.
+    fn is_listed(&self, key: &StreamKey) -> bool {
+        self.streams.borrow().get(key).is_some_and(|stream| stream.borrow().has_segments())
     }
 
     fn sweep(&self, now: u64) {

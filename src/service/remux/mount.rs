@@ -2,7 +2,7 @@
 
 use super::Format;
 use crate::config::DEFAULT_VHOST;
-use crate::limits::NAME_MAX;
+use crate::service::path::names;
 
 /// The stream that a path stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,12 +29,7 @@ pub(super) fn find(template: &str, vhost: &str, host: &str, path: &str) -> Optio
     if ending != "*" && ending != asked {
         return None;
     }
-    let (mut app, mut stream) = (None, None);
-    if !fits(template, path, &mut app, &mut stream) {
-        return None;
-    }
-    // Without [stream] in it a template stands for no stream.
-    let (app, stream) = (app.unwrap_or_default(), stream?);
+    let (app, stream) = names(template, path)?;
     Some(Place { app, stream, format, bound: !bound_to.is_empty() })
 }
 
@@ -42,40 +37,6 @@ pub(super) fn find(template: &str, vhost: &str, host: &str, path: &str) -> Optio
 pub(super) fn serves(template: &str, format: Format) -> bool {
     let ending = template.rsplit_once('.').map_or("", |(_, ending)| ending);
     ending == "*" || ending == format.name()
-}
-
-/// Whether `path` is what `template` says, and what its variables then are.
-fn fits(template: &str, path: &str, app: &mut Option<String>, stream: &mut Option<String>) -> bool {
-    let Some(at) = template.find('[') else { return template == path };
-    let (literal, template) = template.split_at(at);
-    let Some(path) = path.strip_prefix(literal) else { return false };
-    let (is_app, template) = if let Some(rest) = template.strip_prefix("[app]") {
-        (true, rest)
-    } else if let Some(rest) = template.strip_prefix("[stream]") {
-        (false, rest)
-    } else {
-        return false;
-    };
-    // The longest first, so that an app may have several parts.
-    let ends =
-        path.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|at| *at <= NAME_MAX);
-    let ends: Vec<usize> = ends.collect();
-    for end in ends.into_iter().rev() {
-        let (value, rest) = path.split_at(end);
-        if !is_app && value.contains('/') {
-            continue;
-        }
-        let slot = if is_app { &mut *app } else { &mut *stream };
-        if slot.as_ref().is_some_and(|known| known != value) {
-            continue;
-        }
-        let before = slot.replace(value.to_owned());
-        if fits(template, rest, app, stream) {
-            return true;
-        }
-        *if is_app { &mut *app } else { &mut *stream } = before;
-    }
-    false
 }
 
 #[cfg(test)]

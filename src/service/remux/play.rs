@@ -20,6 +20,7 @@ use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 /// An empty ID3v2.3 tag, which some players want in front of MP3.
 const ID3: &[u8] = b"ID3\x03\0\0\0\0\0\x0a\0\0\0\0\0\0\0\0\0\0";
@@ -86,7 +87,7 @@ async fn admitted(
         return Ok(());
     }
     link.session().set_client(client.clone());
-    want(cx, &wanted.key, &wanted.vhost);
+    want(cx, &wanted.key, &wanted.vhost, Duration::ZERO);
     let played = play(link, cx, &wanted).await;
     tell(cx, &Event::Stopped(&client));
     played

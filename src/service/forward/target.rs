@@ -1,0 +1,129 @@
+//! Where a stream is passed on to, and as what.
+
+use crate::config::{Config, DEFAULT_VHOST};
+use crate::hub::{Client, StreamKey};
+use crate::proto::authority;
+use crate::proto::rtmp::client::Role;
+use crate::proto::rtmp::command::Style;
+use crate::proto::rtmp::url;
+use crate::service::relay::Aim;
+use crate::service::relay::upstream::PORT;
+
+/// A destination with its variables replaced.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// `host`, `host:port` or `srv:name`, without keys.
+    pub(super) server: String,
+    pub(super) aim: Aim,
+}
+
+impl Target {
+    /// What `text` says of the stream `key`, which was published with `param`: a server, which gets
+    /// the stream under its own names, or `rtmp://server/app/stream`, where the last part with its
+    /// parameters is the stream.
+    pub(super) fn new(text: &str, key: &StreamKey, param: &str) -> Result<Self, String> {
+        let vhost = key.vhost();
+        let filled = text
+            .replace("[vhost]", vhost)
+            .replace("[app]", key.app())
+            .replace("[stream]", key.stream())
+            .replace("[param]", param);
+        if filled.starts_with("rtmps://") {
+            return Err(format!("{}: TLS is not in this image; {RECIPE}", without_key(&filled)));
+        }
+        let publish = |stream: String| Role::Publish { stream, style: Style::Fmle };
+        let Some(rest) = filled.strip_prefix("rtmp://") else {
+            let stream = format!("{}{param}", key.stream());
+            let aim = Aim::new(vhost, key.app(), true, publish(stream), vhost);
+            return Ok(Self { server: filled, aim });
+        };
+        let (server, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+        let (app, stream) = path.rsplit_once('/').unwrap_or((path, ""));
+        if server.is_empty() || app.is_empty() || stream.is_empty() {
+            return Err(format!("{} is not rtmp://server/app/stream", without_key(&filled)));
+        }
+        let mut aim = Aim::new("", app, false, publish(format!("{stream}{query}")), vhost);
+        if !server.starts_with("srv:") {
+            aim.tc_url = Some(format!("rtmp://{server}/{app}"));
+        }
+        Ok(Self { server: server.to_owned(), aim })
+    }
+
+    /// Whether the stream would come back: the destination is the server that the publisher calls,
+    /// or an address of this machine, with a port that is listened at, and its vhost is that of the
+    /// stream. Where names hide it, it is found when the connection is made.
+    pub(super) fn is_ourselves(&self, config: &Config, client: &Client) -> bool {
+        let called = url::connection(&client.caller.tc_url).unwrap_or_default();
+        let Some((host, port)) = authority::split(&self.server, PORT) else { return false };
+        let local = matches!(host, "127.0.0.1" | "localhost" | "::1") || host == called.host;
+        let listened = config.listen.iter().any(|endpoint| endpoint.port == port);
+        // As the original: this address alone stands for the one that the publisher calls.
+        let same = self.server == "127.0.0.1" || listened;
+        let there = match &self.aim.tc_url {
+            Some(tc_url) => self.aim.vhost_of(tc_url),
+            None if self.aim.vhost == DEFAULT_VHOST => host.to_owned(),
+            None => self.aim.vhost.clone(),
+        };
+        local
+            && same
+            && listened
+            && config.vhost(&there).is_some_and(|v| v.name == client.vhost.name)
+    }
+}
+
+/// An url as the log may have it: the stream may be a secret.
+fn without_key(url: &str) -> String {
+    url.rsplit_once('/').map_or_else(|| url.to_owned(), |(head, _)| format!("{head}/..."))
+}
+
+/// What to do instead.
+const RECIPE: &str = "let stunnel speak it, docs/en/cluster.md, \"RTMPS\"";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> StreamKey {
+        StreamKey::new("v.example", "live/sub", "cam")
+    }
+
+    #[test]
+    fn destinations_say_where_and_as_what() {
+        // Text, server, tcUrl, app, stream.
+        for (text, server, tc_url, app, stream) in [
+            ("10.0.0.2", "10.0.0.2", None, "live/sub", "cam?k=1"),
+            ("up.example:19350", "up.example:19350", None, "live/sub", "cam?k=1"),
+            ("srv:_rtmp._tcp.[vhost]", "srv:_rtmp._tcp.v.example", None, "live/sub", "cam?k=1"),
+            (
+                "rtmp://up.example/live2/KEY-[stream]?a=/b",
+                "up.example",
+                Some("rtmp://up.example/live2"),
+                "live2",
+                "KEY-cam?a=/b",
+            ),
+            (
+                "rtmp://[::1]:1936/[app]/[stream][param]",
+                "[::1]:1936",
+                Some("rtmp://[::1]:1936/live/sub"),
+                "live/sub",
+                "cam?k=1",
+            ),
+        ] {
+            let target = Target::new(text, &key(), "?k=1").unwrap();
+            assert_eq!(target.server, server, "{text}");
+            assert_eq!((target.aim.tc_url.as_deref(), &*target.aim.app), (tc_url, app), "{text}");
+            let role = Role::Publish { stream: stream.into(), style: Style::Fmle };
+            assert_eq!(target.aim.role, Some(role), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_said_without_the_key() {
+        let tls = Target::new("rtmps://a.example/live/SECRET", &key(), "").unwrap_err();
+        assert!(tls.contains("stunnel") && !tls.contains("SECRET"), "{tls}");
+        for text in ["rtmp://", "rtmp://a", "rtmp://a/b", "rtmp://a/b/", "rtmp:///b/c"] {
+            assert!(Target::new(text, &key(), "").is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Where to connect: one of several servers, by name, address or DNS SRV, resolved anew each time.
+
+use super::{Aim, Failure, Opened, Relays, balance, open};
+use crate::context::Context;
+use crate::hub::StreamKey;
+use crate::io::tcp::Socket;
+use crate::io::{connect, resolve};
+use crate::limits::UPSTREAM_TIMEOUT;
+use crate::proto::authority;
+use crate::proto::rtmp::url;
+use core::net::SocketAddr;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+
+/// The port of RTMP.
+pub const PORT: u16 = 1935;
+
+/// A connection that was made.
+pub struct Dialled {
+    /// The socket, until somebody takes it.
+    pub(super) socket: Option<Socket>,
+    /// As the configuration, or DNS, names it.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Dialled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = authority::join(&self.host, self.port);
+        let address = self.address.to_string();
+        if name == address { f.write_str(&name) } else { write!(f, "{name} ({address})") }
+    }
+}
+
+impl fmt::Debug for Dialled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dialled({self})")
+    }
+}
+
+/// The servers for one stream, and how they did.
+#[derive(Debug)]
+pub struct Upstream {
+    stream: String,
+    servers: RefCell<(Vec<String>, bool)>,
+    /// Names and addresses, with the number of the attempt that failed.
+    failed: RefCell<Vec<(String, u32)>>,
+    attempt: Cell<u32>,
+    /// What the names stood for at the last attempt.
+    found: Cell<usize>,
+    /// Where a server sent us, for the next attempt.
+    preferred: RefCell<Option<(String, u16)>>,
+}
+
+struct Candidate {
+    name: String,
+    host: String,
+    port: u16,
+    addresses: Option<Vec<SocketAddr>>,
+    error: Option<Failure>,
+}
+
+impl Upstream {
+    /// `servers` as the configuration has them; with `hash` in the order of the stream.
+    pub fn new(key: &StreamKey, servers: &[String], hash: bool) -> Self {
+        let stream = format!("{}/{}/{}", key.vhost(), key.app(), key.stream());
+        let servers = RefCell::new((servers.to_vec(), hash));
+        let (failed, preferred) = (RefCell::default(), RefCell::default());
+        Self { stream, servers, failed, attempt: Cell::new(0), found: Cell::new(0), preferred }
+    }
+
+    /// Other servers from the next attempt on.
+    pub fn follow(&self, servers: &[String], hash: bool) {
+        let mut now = self.servers.borrow_mut();
+        if now.0 != servers || now.1 != hash {
+            *now = (servers.to_vec(), hash);
+            self.failed.borrow_mut().clear();
+        }
+    }
+
+    /// How many there are: in the configuration, or by the last answer of DNS.
+    pub fn count(&self) -> usize {
+        self.found.get().max(self.servers.borrow().0.len())
+    }
+
+    /// The next attempt is at the server that `url` names, if it is one.
+    pub fn prefer(&self, url: Option<&str>) {
+        let address = url.and_then(|url| url::connection(url).ok());
+        if let Some(address) = address.filter(|address| !address.host.is_empty()) {
+            log::info!("sent to {}", authority::join(&address.host, address.port));
+            *self.preferred.borrow_mut() = Some((address.host, address.port));
+        }
+    }
+
+    /// This server, or address, goes behind all others.
+    pub fn mark(&self, dialled: &Dialled) {
+        self.mark_name(&authority::join(&dialled.host, dialled.port));
+        self.mark_name(&dialled.address.to_string());
+    }
+
+    fn mark_name(&self, name: &str) {
+        let attempt = self.attempt.get();
+        let mut failed = self.failed.borrow_mut();
+        failed.retain(|(known, _)| known != name);
+        // More addresses than are ever tried need not be remembered.
+        if failed.len() >= 4 * crate::limits::DNS_ADDRESSES {
+            failed.remove(0);
+        }
+        failed.push((name.to_owned(), attempt));
+    }
+
+    fn failed(&self, name: &str) -> u32 {
+        let failed = self.failed.borrow();
+        failed.iter().find(|(known, _)| known == name).map_or(0, |(_, attempt)| *attempt)
+    }
+
+    /// Connects to the server that failed longest ago, for `aim`.
+    pub async fn open(&self, cx: &Rc<Context>, aim: &Aim) -> Result<Opened, Failure> {
+        let dialled = self.dial(cx).await?;
+        let (name, address) = (authority::join(&dialled.host, dialled.port), dialled.address);
+        let opened = open(cx, dialled, aim).await;
+        if let Err(failure) = &opened {
+            log::debug!("{name} ({address}): {failure}");
+            self.mark_name(&name);
+            self.mark_name(&address.to_string());
+            if let Failure::Refused(status) = failure {
+                self.prefer(status.redirect.as_deref());
+            }
+        }
+        opened
+    }
+
+    /// Connects to the server that failed longest ago.
+    async fn dial(&self, cx: &Context) -> Result<Dialled, Failure> {
+        self.attempt.set(self.attempt.get().saturating_add(1));
+        let (servers, hash) = self.servers.borrow().clone();
+        if let Some((host, port)) = self.preferred.take() {
+            let (name, addresses) = (authority::join(&host, port), None);
+            let sent_to = Candidate { name, host, port, addresses, error: None };
+            if let Ok(reached) = self.reach(&sent_to, hash).await {
+                return Ok(reached);
+            }
+        }
+        let mut candidates = Vec::new();
+        for server in &servers {
+            expand(server, &mut candidates).await;
+        }
+        self.found.set(candidates.len());
+        balance::arrange(&mut candidates, &self.stream, hash, |c: &Candidate| &c.name);
+        let relays = cx.part::<Relays>();
+        let next = balance::next(candidates, |c| {
+            let own = self.failed(&c.name);
+            if own == 0 && relays.is_down(&c.name) { 1 } else { own.saturating_mul(2) }
+        });
+        let Some(candidate) = next else {
+            return Err(Failure::Config("no server is configured".into()));
+        };
+        let reached = self.reach(&candidate, hash).await;
+        relays.set_down(&candidate.name, matches!(reached, Err(Failure::Connect(_))));
+        if reached.is_err() {
+            self.mark_name(&candidate.name);
+        }
+        reached
+    }
+
+    async fn reach(&self, candidate: &Candidate, hash: bool) -> Result<Dialled, Failure> {
+        let Candidate { name, host, port, addresses, error } = candidate;
+        if let Some(error) = error {
+            return Err(error.clone());
+        }
+        let mut addresses = match addresses {
+            Some(addresses) => addresses.clone(),
+            None => resolve::host(host, *port).await.map_err(Failure::Resolve)?,
+        };
+        if hash {
+            let mut named: Vec<_> = addresses.iter().map(|a| (a.to_string(), *a)).collect();
+            balance::arrange(&mut named, &self.stream, true, |(name, _)| name);
+            addresses = named.into_iter().map(|(_, address)| address).collect();
+        }
+        addresses.sort_by_key(|address| self.failed(&address.to_string()));
+        let socket = connect::first(&addresses, UPSTREAM_TIMEOUT).await;
+        let socket = socket.map_err(|tried| {
+            Failure::Connect(connect::Error::Connect { target: name.clone(), tried })
+        })?;
+        let peer = socket.get_ref().peer_addr();
+        let address = peer.map_err(|e| Failure::Broken(e.to_string()))?;
+        let (host, port) = (host.clone(), *port);
+        Ok(Dialled { socket: Some(socket), host, port, address })
+    }
+}
+
+/// What a name of the configuration stands for: itself, or the hosts of a service.
+async fn expand(server: &str, candidates: &mut Vec<Candidate>) {
+    let name = server.to_owned();
+    let failed = |error| Candidate {
+        name: name.clone(),
+        host: String::new(),
+        port: 0,
+        addresses: None,
+        error: Some(error),
+    };
+    if server.starts_with("srv:") {
+        match resolve::targets(server, PORT).await {
+            Ok(targets) => candidates.extend(targets.into_iter().map(|target| Candidate {
+                name: authority::join(&target.host, target.port),
+                host: target.host,
+                port: target.port,
+                addresses: Some(target.addresses),
+                error: None,
+            })),
+            Err(e) => candidates.push(failed(Failure::Resolve(e))),
+        }
+        return;
+    }
+    let bare = server.strip_prefix("rtmp://").unwrap_or(server).trim_end_matches('/');
+    candidates.push(match authority::split(bare, PORT) {
+        Some((host, port)) => Candidate {
+            name: authority::join(host, port),
+            host: host.to_owned(),
+            port,
+            addresses: None,
+            error: None,
+        },
+        None => failed(Failure::Config(format!("{server} is no host, host:port or srv:name"))),
+    });
+}

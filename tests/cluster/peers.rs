@@ -1,0 +1,304 @@
+//! Who is at the other ends: a publisher that sends in real time, and an origin that does what the
+//! test wants.
+
+use crate::common::client::{Peer, publish};
+use crate::common::{Server, media};
+use runnel::media::{Kind, Packet};
+use runnel::proto::Machine as _;
+use runnel::proto::amf0::Writer;
+use runnel::proto::framing::{Framing as _, Rtmp};
+use runnel::proto::rtmp::client::Config;
+use runnel::proto::rtmp::message::Heap;
+use runnel::proto::rtmp::server::{ConnectReply, Event, Server as Machine};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// An encoder that publishes the test stream in real time, for ever.
+pub(crate) struct Encoder {
+    stop: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Encoder {
+    /// Publishes `live/stream`.
+    pub(crate) fn start(server: &Server, stream: &str) -> Self {
+        Self::to(&[server], stream, &server.tc_url(), 0)
+    }
+
+    /// The same packets to several servers, with times from `start` on.
+    pub(crate) fn to(servers: &[&Server], stream: &str, tc_url: &str, start: u32) -> Self {
+        Self::sends(servers, stream, tc_url, start, media::demo())
+    }
+
+    /// The same, and metadata say that the times are absolute.
+    pub(crate) fn bravo(servers: &[&Server], stream: &str, start: u32) -> Self {
+        let mut payload = Vec::new();
+        let mut writer = Writer(&mut payload);
+        writer.string("@setDataFrame").string("onMetaData");
+        writer.object().key("bravo_atc").string("true").end();
+        let mut packets = media::demo();
+        packets[0] = Packet::new(Kind::Data, 0, payload.into());
+        Self::sends(servers, stream, "", start, packets)
+    }
+
+    fn sends(
+        servers: &[&Server],
+        stream: &str,
+        tc_url: &str,
+        start: u32,
+        packets: Vec<Packet>,
+    ) -> Self {
+        let one = servers.len() == 1 && !tc_url.is_empty();
+        let ends: Vec<_> = servers
+            .iter()
+            .map(|server| {
+                let url = if one { tc_url.to_owned() } else { server.tc_url() };
+                (server.address(), url)
+            })
+            .collect();
+        let (stop, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (told, over) = (stop.clone(), ended.clone());
+        let (ready, wait) = channel();
+        let stream = stream.to_owned();
+        let thread = thread::spawn(move || {
+            let connect = |(address, url): &(SocketAddr, String)| {
+                let config = Config::new(url.clone(), "live", publish(&stream));
+                let mut peer = Peer::over(TcpStream::connect(address).unwrap(), config);
+                peer.started();
+                Some(peer)
+            };
+            let mut peers: Vec<Option<Peer>> = ends.iter().map(connect).collect();
+            ready.send(()).unwrap();
+            let begin = Instant::now();
+            for round in 0.. {
+                for packet in
+                    packets.iter().filter(|p| round == 0 || !p.header && p.kind != Kind::Data)
+                {
+                    let at = round * 8000 + packet.dts;
+                    let due = begin + Duration::from_millis(at.into());
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                    let packet = Packet { dts: start + at, ..packet.clone() };
+                    for peer in &mut peers {
+                        if peer.as_mut().is_some_and(|peer| !peer.try_send(&packet)) {
+                            *peer = None;
+                        }
+                    }
+                    if told.load(Ordering::Relaxed) || peers.iter().all(Option::is_none) {
+                        return over.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+        wait.recv().expect("it may publish");
+        Self { stop, ended, thread: Some(thread) }
+    }
+
+    /// Whether nobody takes the stream any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What an origin of the test does.
+#[derive(Clone)]
+pub(crate) enum Does {
+    /// Takes the connection and says nothing.
+    Nothing,
+    /// Lets everybody play, and sends nothing.
+    Silence,
+    /// Refuses who connects with `bad` in the tcUrl.
+    Checks,
+    /// Closes when somebody wants to play.
+    Closes,
+    /// Sends these packets to players, in real time.
+    Plays(Vec<Packet>),
+    /// Keeps what is published.
+    Takes,
+}
+
+/// An origin of the test.
+pub(crate) struct Origin {
+    pub(crate) port: u16,
+    /// What was published: one list a connection.
+    pub(crate) taken: Arc<Mutex<Vec<Vec<Packet>>>>,
+    /// The names that were played or published.
+    pub(crate) names: Arc<Mutex<Vec<String>>>,
+    /// The tcUrls.
+    pub(crate) urls: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Origin {
+    pub(crate) fn start(does: Does) -> Self {
+        Self::on(crate::common::free_port(), does)
+    }
+
+    pub(crate) fn on(port: u16, does: Does) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let origin = Self {
+            port,
+            taken: Arc::default(),
+            names: Arc::default(),
+            urls: Arc::default(),
+            stop: Arc::default(),
+        };
+        let stop = origin.stop.clone();
+        let (taken, names, urls) =
+            (origin.taken.clone(), origin.names.clone(), origin.urls.clone());
+        thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let Ok((socket, _)) = listener.accept() else {
+                    thread::sleep(Duration::from_millis(5));
+                    continue;
+                };
+                let (does, stop) = (does.clone(), stop.clone());
+                let (taken, names, urls) = (taken.clone(), names.clone(), urls.clone());
+                thread::spawn(move || serve(socket, &does, &stop, &taken, &names, &urls));
+            }
+        });
+        origin
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn serve(
+    mut socket: TcpStream,
+    does: &Does,
+    stop: &AtomicBool,
+    taken: &Mutex<Vec<Vec<Packet>>>,
+    names: &Mutex<Vec<String>>,
+    urls: &Mutex<Vec<String>>,
+) {
+    socket.set_nonblocking(false).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let mut machine = Machine::new(0);
+    let mut input = [0; 65536];
+    let mut playing: Option<(Instant, usize)> = None;
+    let mut place = None;
+    while !stop.load(Ordering::Relaxed) {
+        while !machine.send_buf().is_empty() {
+            let Ok(n) = socket.write(machine.send_buf()) else { return };
+            machine.send_done(n);
+        }
+        if let (Does::Plays(packets), Some((begin, next))) = (does, &mut playing) {
+            let mut out = Vec::new();
+            while let Some(packet) = packets.get(*next)
+                && begin.elapsed() >= Duration::from_millis(packet.dts.into())
+            {
+                let framing = Rtmp { chunk_size: 60_000 };
+                let at = out.len();
+                framing.append(&mut out, packet, false);
+                framing.stamp(&mut out[at..], packet.dts, false);
+                *next += 1;
+            }
+            if socket.write_all(&out).is_err() {
+                return;
+            }
+        }
+        let read = match socket.read(&mut input) {
+            Ok(0) => return,
+            Ok(n) => n,
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Err(_) => return,
+        };
+        if matches!(does, Does::Nothing) {
+            continue;
+        }
+        let mut rest = &input[..read];
+        loop {
+            let Ok(event) = machine.receive(&mut rest) else { return };
+            match event {
+                None if rest.is_empty() => break,
+                None => {}
+                Some(Event::Connect(connect)) => {
+                    urls.lock().unwrap().push(connect.tc_url.clone());
+                    if matches!(does, Does::Checks) && connect.tc_url.contains("bad") {
+                        machine.refuse_connect("the token is bad");
+                    } else {
+                        machine.accept_connect(&ConnectReply::default());
+                    }
+                }
+                Some(Event::Play(play)) => {
+                    names.lock().unwrap().push(play.name);
+                    if matches!(does, Does::Closes) {
+                        return;
+                    }
+                    machine.accept_play();
+                    playing = Some((Instant::now(), 0));
+                }
+                Some(Event::Publish(publish)) => {
+                    names.lock().unwrap().push(publish.name);
+                    if !matches!(does, Does::Takes) {
+                        machine.refuse("NetStream.Publish.BadName", "not here");
+                        continue;
+                    }
+                    machine.accept_publish(Box::new(Heap { media_max: 1 << 21 }));
+                    let mut all = taken.lock().unwrap();
+                    place = Some(all.len());
+                    all.push(Vec::new());
+                }
+                Some(Event::Packet(packet)) => {
+                    if let Some(place) = place {
+                        taken.lock().unwrap()[place].push(packet);
+                    }
+                }
+                Some(Event::Unpublish) => return,
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// An edge of the origins at `ports`, with `more` in its vhost.
+pub(crate) fn edge(ports: &[u16], more: &str) -> Server {
+    Server::with(&format!("vhost __defaultVhost__ {{ {} {more} }}", cluster(ports)))
+}
+
+/// What makes a vhost an edge.
+pub(crate) fn cluster(ports: &[u16]) -> String {
+    let origins: String = ports.iter().map(|port| format!(" 127.0.0.1:{port}")).collect();
+    format!("mode remote; origin{origins};")
+}
+
+/// Times rise, in each kind; by no more than `most`, if there is one.
+pub(crate) fn assert_rising(packets: &[Packet], most: Option<u32>) {
+    for kind in [Kind::Audio, Kind::Video] {
+        let times: Vec<_> =
+            packets.iter().filter(|p| p.kind == kind && !p.header).map(|p| p.dts).collect();
+        for pair in times.windows(2) {
+            assert!(pair[0] <= pair[1], "{kind:?} goes back: {pair:?}");
+            assert!(most.is_none_or(|most| pair[1] - pair[0] <= most), "{kind:?} jumps: {pair:?}");
+        }
+    }
+}
+
+/// Packets of `peer` for so long.
+pub(crate) fn watch(peer: &mut Peer, time: Duration) -> Vec<Packet> {
+    let until = Instant::now() + time;
+    let mut packets = Vec::new();
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        packets.extend(peer.packet(left));
+    }
+    packets
+}
