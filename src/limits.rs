@@ -144,9 +144,11 @@ pub const UPSTREAM_STALL: Duration = Duration::from_secs(10);
 /// Servers that a stream is passed on to; each is a connection, [`CLIENT_BYTES`] at most. The others are
 /// not used, and logged.
 pub const FORWARDS: usize = 32;
+/// The same for all streams together. One more is not begun, and logged.
+pub const FORWARDS_ALL: usize = MAX_CLIENTS / 4;
 /// Streams that an edge fetches because somebody asked for a playlist of them, and that never came; a
 /// connection each. One more is not fetched before one of them is given up or comes.
-pub const PULLS_UNSEEN: usize = 64;
+pub const PULLS_UNSEEN: usize = if MAX_STREAMS < 64 { MAX_STREAMS } else { 64 };
 /// A stream that is fetched and of which nothing came for so long is not published here any more.
 pub const UPSTREAM_LOST: Duration = Duration::from_secs(10);
 /// A server that could not be reached is tried after all others for so long.
@@ -479,7 +481,8 @@ pub fn clients(max_connections: u32) -> usize {
 }
 
 /// The most memory that the process can use for its work, in bytes, with `clients` connections
-/// allowed, all of them doing their worst: media, streams (each has a connection), connections,
+/// allowed, all of them doing their worst: media, streams (each has a connection, and one to the
+/// origin where it may be fetched), connections,
 /// copies for stalled players, the buffers that exist once, and what the services of this image
 /// have. The kernel's socket buffers are not counted.
 pub const fn worst_case(clients: usize) -> usize {
@@ -492,6 +495,7 @@ pub const fn worst_case(clients: usize) -> usize {
         .saturating_mul(CLIENT_BYTES)
         .saturating_add(streams.saturating_mul(STREAM_BYTES))
         .saturating_add(inputs.saturating_mul(INPUT_BYTES))
+        .saturating_add(with(board::HAS_EDGE, streams.saturating_mul(CLIENT_BYTES)))
         .saturating_add(MEDIA_POOL)
         .saturating_add(once)
         .saturating_add(SERVICES)
@@ -509,6 +513,8 @@ const SERVICES: usize = {
         + with(board::HAS_HEARTBEAT, FETCH_BYTES)
         + with(board::HAS_STATS, (STREAMS_KNOWN + MAX_STREAMS) * KNOWN_BYTES)
         + with(board::HAS_API, API_OUT)
+        + with(board::HAS_EDGE, PULLS_UNSEEN * CLIENT_BYTES)
+        + with(board::HAS_FORWARD, FORWARDS_ALL * CLIENT_BYTES)
 };
 
 /// The bytes of what may not be there.
@@ -565,7 +571,8 @@ mod tests {
     #[test]
     fn the_sum_counts_every_connection_and_stream_that_may_be() {
         let more = worst_case(2) - worst_case(1);
-        assert_eq!(more, CLIENT_BYTES + STREAM_BYTES + INPUT_BYTES);
+        let origin = with(board::HAS_EDGE, CLIENT_BYTES);
+        assert_eq!(more, CLIENT_BYTES + STREAM_BYTES + INPUT_BYTES + origin);
         assert_eq!(worst_case(MAX_CLIENTS), worst_case(usize::MAX), "the board has no more");
         assert_eq!(INPUT_BYTES > 0, board::HAS_RTSP || board::HAS_CASTER_MPEGTS);
         assert!(SERVICES >= with(board::HAS_HLS, HLS_RAM) + with(board::HAS_API, API_OUT));
