@@ -257,6 +257,32 @@ const RTSP_INPUT: usize = 2 * RTP_REORDER_BYTES
     + RTSP_TRACKS * 2048
     + RTSP_HEAD
     + 2 * RTSP_BODY;
+/// From the begin of an attempt to connect to what is fetched, and for the begin of its answer.
+pub const INGEST_CONNECT: Duration = Duration::from_secs(10);
+/// Bytes of a file that are read at once, and kept until their packets are due.
+pub const INGEST_READ: usize = 16 * 1024;
+/// Redirects that are followed. One more is an error.
+pub const INGEST_REDIRECTS: u8 = 5;
+/// Playlists that only list others, one in the other. One more is an error.
+pub const INGEST_PLAYLISTS: u32 = 4;
+/// Where packets of cameras come over UDP.
+pub const INGEST_RTP_PORTS: (u16, u16) = (50_000, 60_000);
+/// Child processes at once, whatever `ff_max` says: a few KB each, a pipe and a descriptor for its
+/// end. One more waits.
+pub const CHILDREN: usize = if MAX_STREAMS < 64 { MAX_STREAMS } else { 64 };
+/// Bytes that one run of a child process writes to its log; the rest is not kept. A longer log of
+/// former runs becomes `.1`.
+pub const CHILD_LOG: usize = 1 << 20;
+/// Bytes of what a child prints that are read at once, and the pause behind that: what prints faster
+/// waits.
+pub const CHILD_READ: (usize, Duration) = (16 * 1024, Duration::from_millis(50));
+/// From the end of a child to its next start, at first and at most: twice as long each time, unless
+/// it ran for longer than the latter.
+pub const CHILD_RETRY: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(60));
+/// For a child to end when it is asked to. Then it is killed.
+pub const CHILD_GRACE: Duration = Duration::from_secs(1);
+/// The same when the server ends.
+pub const CHILD_LAST_GRACE: Duration = Duration::from_millis(500);
 /// Ports that are tried for a track that comes over UDP before it is refused.
 pub const RTP_PORT_TRIES: usize = 128;
 /// `SO_RCVBUF` of sockets that media comes to in datagrams (the kernel doubles it): what comes while

@@ -13,6 +13,9 @@ use std::time::Duration;
 const LAST_LINES: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
+    if let Some(status) = runnel::io::child::take_over(std::env::args_os()) {
+        return status;
+    }
     let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(options) => options,
         Err(text) => {

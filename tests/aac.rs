@@ -21,13 +21,21 @@ fn publish(ffmpeg: &Path, file: &Path) -> (Server, u16, String) {
     let http = free_port();
     let server = Server::with(&format!(
         "http_server {{ enabled on; listen 127.0.0.1:{http}; }}
+        http_api {{ enabled on; listen 127.0.0.1:{}; }}
         vhost __defaultVhost__ {{
             hls {{ enabled on; hls_storage ram; hls_fragment 0.5; hls_window 60; }}
-        }}"
+        }}",
+        free_port()
     ));
     media::publish(ffmpeg, file, &server.url("livestream"));
     let line = server.line("audio sh");
     (server, http, line)
+}
+
+#[cfg(feature = "api")]
+fn http_of_api(server: &Server) -> u16 {
+    let line = server.line("API listens at");
+    line.rsplit(':').next().unwrap().trim().parse().unwrap()
 }
 
 /// All segments, one after the other, in a file too.
@@ -56,8 +64,15 @@ fn he_aac_plays_in_hls() {
     let (Some(ffmpeg), Some(ffprobe)) = (tool("ffmpeg"), tool("ffprobe")) else { return };
     for &(name, profile, want, rate, channels) in CASES {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
-        let (_server, http, line) = publish(&ffmpeg, &file);
+        let (server, http, line) = publish(&ffmpeg, &file);
         assert!(line.contains(&format!("profile={profile},")), "{line}");
+        #[cfg(feature = "api")]
+        {
+            let _live = media::publish_live(&ffmpeg, &file, &server.url("live"));
+            let says = || String::from_utf8(get(http_of_api(&server), "/api/v1/streams", "").1);
+            let want = format!("\"profile\":\"{profile}\"");
+            eventually("the API tells it", SOON, || says().unwrap().contains(&want));
+        }
         let dir = TempDir::new();
         let (all, ts) = fetch(http, &dir);
         let entries = "stream=profile,sample_rate,channels";
@@ -67,6 +82,7 @@ fn he_aac_plays_in_hls() {
         // The header says LC with the rate and the channels of the core: what is beyond is found
         // in the frames (ISO/IEC 14496-3 §1.6.5.2, implicit signalling).
         assert_eq!(adts(&all), (1, rate, channels));
+        drop(server);
     }
 }
 

@@ -324,30 +324,3 @@ fn the_samples_record() {
         assert_eq!(recordings(&server.dir).len(), 1, "{name}");
     }
 }
-
-#[test]
-#[cfg(feature = "hds")]
-fn fragments_of_hds_are_read_by_ffprobe() {
-    let (Some(ffmpeg), Some(ffprobe)) = (tool("ffmpeg"), tool("ffprobe")) else { return };
-    let sample = media::sample(&ffmpeg);
-    let hds = "hds { enabled on; hds_fragment 1; hds_window 60; hds_path www; }";
-    let server = Server::with(&format!("vhost __defaultVhost__ {{ {hds} }}"));
-    media::publish(&ffmpeg, &sample, &server.url("cam"));
-    let dir = server.dir.join("www/live");
-    let third = dir.join("camSeg1-Frag3");
-    eventually("three fragments are there", SOON, || third.exists());
-    assert!(fs::read_to_string(dir.join("cam.f4m")).unwrap().contains("cam.abst"));
-    assert_eq!(&fs::read(dir.join("cam.abst")).unwrap()[4..8], b"abst");
-    for number in 1..=3 {
-        let fragment = fs::read(dir.join(format!("camSeg1-Frag{number}"))).unwrap();
-        let file = server.dir.join("fragment.flv");
-        let head = runnel::format::flv::FILE_HEADER;
-        fs::write(&file, [&head[..], &fragment[8..]].concat()).unwrap();
-        let args = ["-v", "error", "-show_streams", file.to_str().unwrap()];
-        let mut probe = spawn(&ffprobe, args);
-        probe.finish();
-        assert_eq!(probe.err.all(), [""; 0], "{number}");
-        let streams = probe.out.all().iter().filter(|l| l.starts_with("codec_name=")).count();
-        assert_eq!(streams, 2);
-    }
-}

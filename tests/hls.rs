@@ -387,3 +387,30 @@ fn what_hls_cannot_hold_ends_the_publisher_or_not() {
         assert_eq!(matches!(got, Got::Silence), stays, "{policy}: {got:?}");
     }
 }
+
+#[test]
+fn segments_go_on_when_the_picture_stops() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let (picture, sound) = (PICTURE.replace("-i", "-t 3 -i"), TONE.replace("-i", "-t 15 -i"));
+    let args = format!("{picture} {sound} {H264} {AAC}");
+    let sample = media::make(&ffmpeg, "hls-picture-stops.flv", &args);
+    let (server, http) = server("hls_fragment 1; hls_window 60; hls_aof_ratio 2; hls_storage ram;");
+    media::publish(&ffmpeg, &sample, &server.url("livestream"));
+    let list = segments(http, 8);
+    let all: u64 = list.segments.iter().map(|segment| u64::from(segment.millis)).sum();
+    assert!((14_000..15_500).contains(&all), "{list:?}");
+    for segment in &list.segments {
+        // Where the picture stops its last second is in front.
+        assert!(segment.millis <= 3000, "{list:?}");
+        let file = server.dir.join("one.ts");
+        fs::write(&file, get(http, &format!("/live/{}", segment.uri), "").2).unwrap();
+        flawless(&ffmpeg, &file);
+        // 43 frames of sound a second.
+        let Some(ffprobe) = tool("ffprobe") else { continue };
+        let count = "-v error -select_streams a -count_packets -of csv=p=0 -show_entries";
+        let args = count.split(' ').chain(["stream=nb_read_packets", file.to_str().unwrap()]);
+        let said = run(&ffprobe, args);
+        let frames: u32 = said.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(frames.abs_diff(segment.millis * 43 / 1000) < 5, "{segment:?}: {frames}");
+    }
+}

@@ -388,6 +388,40 @@ fn a_reload_switches_hooks_and_keeps_the_streams() {
     receiver.expect(&["on_connect"]);
 }
 
+#[test]
+fn whoever_is_asked_for_while_the_file_changes_gets_what_it_says_then() {
+    let Some(receiver) = Receiver::start() else { return };
+    let ends = receiver.hooks(&["on_unpublish"], "ok", "");
+    let slow = receiver.hooks(&["on_publish"], "slow", "");
+    let (slow, rest) = slow.split_once("}").unwrap();
+    let hooks = format!("{slow} {} {rest}", ends.split_once("on; ").unwrap().1);
+    for (change, is_there) in
+        [(["queue_length 10", "gop_cache off"], true), (["vhost", "#"], false)]
+    {
+        let vhost = "play { queue_length 10; }";
+        let server = Server::with(&format!("vhost cam {{ {hooks} {vhost} }}\n"));
+        let file = server.dir.join("test.conf");
+        let before = fs::read_to_string(&file).unwrap();
+        let asked = receiver.asked().len();
+        let mut peer = at(&server, "cam", publish("s"));
+        eventually("it is asked for", SOON, || {
+            peer.next(Duration::from_millis(1));
+            receiver.asked().len() > asked
+        });
+        fs::write(&file, before.replacen(change[0], change[1], 1)).unwrap();
+        server.signal(Signal::HUP);
+        server.line("reload config success");
+        assert_eq!(is_let_in(peer), is_there, "{change:?}");
+        if is_there {
+            assert!(server.line("source url=").contains("cache=0"));
+        } else {
+            eventually("that it is over is told", SOON, || {
+                receiver.actions().last().is_some_and(|action| action == "on_unpublish")
+            });
+        }
+    }
+}
+
 #[cfg(all(feature = "hls", feature = "dvr"))]
 #[test]
 fn every_segment_and_every_recording_is_told() {

@@ -160,7 +160,7 @@ fn another_form_is_made_while_somebody_plays_it() {
     late.ask("/live/s.ts", "");
     let first = late.chunk().unwrap();
     assert_eq!(first[..4], [0x47, 0x40, 0x00, 0x10], "a program association table");
-    assert_eq!(server.count("(ts) is made"), 2);
+    server.line_number("(ts) is made", 2);
 }
 
 #[test]
@@ -354,4 +354,62 @@ fn rules_hold_for_the_client_behind_a_proxy() {
     }
     server.line("start play /live/s as flv, ip=198.51.100.1");
     server.line("denied by security, ip=203.0.113.7");
+}
+
+#[test]
+fn each_stream_of_a_vhost_has_its_own_url() {
+    let (server, http) = server(REMUX);
+    let sound = |number: u8| Packet::new(Kind::Audio, 0, vec![0xaf, 1, number].into());
+    let mut publishers = ["s", "t"].map(|stream| publisher(&server, stream));
+    let mut players = ["s", "t"].map(|stream| {
+        let mut player = Http::connect(http);
+        assert_eq!(player.ask(&format!("/live/{stream}.flv"), "").status, 200);
+        player
+    });
+    for (publisher, number) in publishers.iter_mut().zip([7, 8]) {
+        publisher.send(&sound(number));
+    }
+    drop(publishers);
+    for (player, number) in players.iter_mut().zip([7, 8]) {
+        let mut file = Vec::new();
+        while let Some(chunk) = player.chunk().filter(|chunk| !chunk.is_empty()) {
+            file.extend(chunk);
+        }
+        let packets = flv_packets(&file);
+        assert_eq!(packets.last().unwrap().payload, sound(number).payload, "{number}");
+        let others = sound(15 - number).payload;
+        assert!(packets.iter().all(|packet| packet.payload != others), "{number}");
+    }
+}
+
+/// A frame of MP3: 128 kbit/s, 44.1 kHz, 26 ms.
+fn mp3_frame(dts: u32) -> Packet {
+    let mut payload = vec![0x2f, 0xff, 0xfb, 0x90, 0x00];
+    payload.resize(1 + MP3_FRAME, 0);
+    Packet::new(Kind::Audio, dts, payload.into())
+}
+
+const MP3_FRAME: usize = 417;
+
+#[test]
+fn half_a_minute_of_sound_comes_at_once() {
+    let (server, http) =
+        server("http_remux { enabled on; fast_cache 30; mount [vhost]/[app]/[stream].mp3; }");
+    let mut publisher = Peer::publish(&server, "s");
+    for n in 0..50_000 / 26 {
+        publisher.send(&mp3_frame(n * 26));
+    }
+    server.line("(mp3) is made");
+    std::thread::sleep(Duration::from_millis(1000));
+    let mut player = Http::connect(http);
+    assert_eq!(player.ask("/live/s.mp3", "").status, 200);
+    let frames = 30_000 / 26;
+    let at_once = player.chunks(frames * MP3_FRAME).len() / MP3_FRAME;
+    assert!(at_once >= frames, "{at_once} of {frames}");
+    player.socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut rest = 0;
+    while let Ok(n @ 1..) = std::io::Read::read(&mut player.socket, &mut [0; 65536]) {
+        rest += n;
+    }
+    assert!(rest < 2000 / 26 * MP3_FRAME, "{rest} bytes more than half a minute");
 }

@@ -419,13 +419,13 @@ fn the_start_says_where_the_ring_is_shorter_than_the_queue() {
         "vhost __defaultVhost__ { } vhost other { queue_length 10; } vhost off { enabled off; }",
     );
     for (vhost, seconds) in [("__defaultVhost__", 30), ("other", 10)] {
-        let line = server.line(&format!("vhost {vhost}: queue_length {seconds} s"));
+        let line = server.line(&format!("vhost {vhost}: players may lag {seconds} s"));
         let rates = format!(
-            "above {} kbit/s and more than ring_packets above {} packets/s",
+            "above {} kbit/s (ring_bytes) or {} packets/s (ring_packets)",
             limits::RING_BYTES * 8 / 1000 / seconds,
             limits::RING_PACKETS / seconds
         );
         assert!(line.contains(&rates), "{line}: {rates}");
     }
-    assert_eq!(server.count("the shorter counts"), 2);
+    assert_eq!(server.count("players may lag"), 2);
 }

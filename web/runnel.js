@@ -57,7 +57,7 @@ const path = (s) => `${s.app}/${s.stream}${s.vhost === '__defaultVhost__' ? '' :
 function card(s, port) {
   const play = make('button', { className: 'main', textContent: 'Play', onclick: () => start(s) });
   const urls = make('details', {}, make('summary', { textContent: 'Addresses' }));
-  urls.append(row('RTMP', `${rtmp(port)}/${path(s)}`));
+  urls.append(row('RTMP', `${rtmp(port)}/${path(s)}`), row('VLC', `vlc ${rtmp(port)}/${path(s)}`));
   for (const form of ['flv', 'ts', 'aac', 'mp3', 'hls']) {
     if (s[form]) urls.append(row(form.toUpperCase(), web + s[form]));
   }

@@ -48,6 +48,10 @@ section! {
         ff_log_dir needs "transcode|ingest|exec": String = "./objs".into();
         /// The log level that child processes are given.
         ff_log_level needs "transcode|ingest|exec": String = "info".into();
+        /// Child processes at once; one more waits for its turn. The board may allow less.
+        ff_max needs "transcode|ingest|exec": u32 = 16;
+        /// How much child processes give way to others, 0 to 19, as `nice` says it.
+        ff_nice needs "transcode|ingest|exec": u32 [0..=19] = 0;
         /// How often a stage (play, publish, ...) logs how it does.
         pithy_print_ms: Millis [1..=86400000] = Millis::new(10_000);
         /// Whether log lines and dates in paths are in UTC.

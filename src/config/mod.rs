@@ -117,7 +117,18 @@ impl Config {
         let log = usize::from(self.log_tank == LogTank::File);
         let casters = self.stream_casters.iter().filter(|caster| caster.enabled);
         let casters: usize = casters.map(|caster| caster.descriptors()).sum();
-        self.listen.len() + API + HTTP + log + STANDARD + casters
+        // A stream that is fetched: a connection, four ports of a camera, a name that is looked up;
+        // a program: its pipe and its end.
+        const INGEST: usize = 6;
+        let vhosts = self.vhosts.iter().filter(|vhost| vhost.enabled);
+        let ingests = vhosts.flat_map(|vhost| &vhost.ingests).filter(|ingest| ingest.enabled);
+        let ingests = ingests.map(|ingest| ingest.engines.len()).sum::<usize>() * INGEST;
+        let runs = |vhost: &Rc<Vhost>| {
+            vhost.exec.enabled || vhost.transcodes.iter().any(|transcode| transcode.enabled)
+        };
+        let most = usize::try_from(self.ff_max).unwrap_or(usize::MAX).min(crate::limits::CHILDREN);
+        let programs = if self.vhosts.iter().any(runs) { 2 * most } else { 0 };
+        self.listen.len() + API + HTTP + log + STANDARD + casters + ingests + programs
     }
 }
 

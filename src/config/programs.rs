@@ -38,25 +38,33 @@ section! {
 }
 
 section! {
-    /// Runs programs while a stream is published.
+    /// Runs programs while a stream is published. They are started again when they end.
     Exec ("exec", needs "exec") {
         /// Whether the programs are run.
         enabled: bool = false;
-        /// The program and its arguments, with `[vhost]`, `[app]`, `[stream]` and others.
+        /// The program and its arguments; no shell. Replaced are `[vhost]`, `[port]`, `[app]`,
+        /// `[stream]`, `[param]`, `[url]`, `[tcUrl]`, `[swfUrl]`, `[pageUrl]`, `[timestamp]` and
+        /// the date as `[2006]-[01]-[02]-[15].[04].[05].[999]`.
         publish: Vec<Vec<String>> = Vec::new()
             => "./objs/ffmpeg -i [url] -c copy -f flv ./objs/[stream].flv";
     }
 }
 
 section! {
-    /// Runs a program that publishes a file, a camera or another stream here.
+    /// Publishes a file, a camera or another stream here. The server reads it itself where it can:
+    /// .flv, .ts, .aac and .mp3 from files and over http, HLS over http, rtmp, MPEG-TS over udp,
+    /// rtsp. For everything else, and when the engine encodes, it runs ffmpeg.
     Ingest ("ingest", needs "ingest", arg id) {
-        /// Whether the program runs.
+        /// Whether it runs.
         enabled: bool = false;
         /// What is read.
         input: Rc<Input> = Rc::default();
-        /// The program.
+        /// The program, where one is needed.
         ffmpeg: String = String::new() => "./objs/ffmpeg";
+        /// Begins with the first player and ends when there is none any more.
+        on_demand: bool = false;
+        /// Seconds without a player until it ends.
+        linger: Seconds = Seconds::from_millis(10_000);
         /// Where it publishes, and what it makes of the stream.
         engines as "engine": Vec<Rc<Engine>> = Vec::new() => "copy";
     }

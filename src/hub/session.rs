@@ -91,6 +91,11 @@ impl Session {
         *self.client.borrow_mut() = Some(client);
     }
 
+    /// What it did last; from now on it does nothing any more.
+    pub fn take_client(&self) -> Option<Rc<Client>> {
+        self.client.take()
+    }
+
     /// Bytes received and sent so far.
     pub fn traffic(&self) -> (u64, u64) {
         self.traffic.get()

@@ -1,5 +1,10 @@
 //! The only folder that names the runtime, sockets, files, processes, threads and the clock.
 
+#[cfg(feature = "_process")]
+pub mod child;
+#[path = "child_plain.rs"]
+#[cfg(not(feature = "_process"))]
+pub mod child;
 pub mod clock;
 pub mod connect;
 #[cfg(feature = "service")]

@@ -70,6 +70,20 @@ pub async fn open(root: &str, path: &str) -> io::Result<Found> {
     Ok(Found::File(Opened { file: Arc::new(file), size, modified, _slot: slot }))
 }
 
+/// Opens a file that the configuration names, wherever it is and whatever links lead there.
+pub async fn open_named(path: &str) -> io::Result<Opened> {
+    let slot = Slot::take().ok_or(io::ErrorKind::ResourceBusy)?;
+    let path = PathBuf::from(path);
+    let (file, size, modified) = run(move || {
+        // A pipe must not be waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let found = regular(openat(CWD, &path, flags, Mode::empty())?)?;
+        found.ok_or_else(|| io::Error::from(io::ErrorKind::IsADirectory))
+    })
+    .await??;
+    Ok(Opened { file: Arc::new(file), size, modified, _slot: slot })
+}
+
 impl Opened {
     /// Up to `len` bytes at `at`, no more than [`FILE_PIECE`]; less only where the file ends.
     pub async fn read(&self, at: u64, len: u64) -> io::Result<Piece> {
@@ -223,6 +237,11 @@ fn open_beneath(root: &Path, path: &str) -> io::Result<Option<(File, u64, u64)>>
         Err(Errno::NOSYS | Errno::PERM) => walk(&root, path, flags)?,
         result => result?,
     };
+    regular(file)
+}
+
+/// `None` for a directory, else the file, its size, when it was changed. Others are not found.
+fn regular(file: OwnedFd) -> io::Result<Option<(File, u64, u64)>> {
     // By std: rustix's fstat reads wild memory on 32-bit MIPS (1.1.6, libc back end).
     let file = File::from(file);
     let metadata = file.metadata()?;

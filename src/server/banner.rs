@@ -188,8 +188,8 @@ pub fn limits(config: &Config) -> String {
 pub fn ring(vhost: &str, queue_ms: u32) -> String {
     let ms = u64::from(queue_ms).max(1);
     format!(
-        "vhost {vhost}: queue_length {} s needs more than ring_bytes above {} kbit/s and more than \
-         ring_packets above {} packets/s, the shorter counts",
+        "vhost {vhost}: players may lag {} s (queue_length), less in streams above {} kbit/s \
+         (ring_bytes) or {} packets/s (ring_packets)",
         f64::from(queue_ms) / 1000.0,
         limits::RING_BYTES as u64 * 8 / ms,
         limits::RING_PACKETS as u64 * 1000 / ms

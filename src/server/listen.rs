@@ -190,7 +190,12 @@ fn refused_port(name: &str, port: u16, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
         _ => "cannot be used",
     };
-    format!("listen at {port} for {name}: {error}: {what}")
+    let option = match name {
+        "RTMP" => " (-p PORT)",
+        "HTTP" => " (--http-port PORT)",
+        _ => "",
+    };
+    format!("listen at {port} for {name}: {error}: {what}{option}")
 }
 
 /// Makes sure that every allowed connection can have its descriptor.

@@ -14,7 +14,7 @@ use crate::proto::framing::Rtmp;
 use crate::proto::rtmp::server::{Event, Server};
 use crate::server::access::Opened;
 use crate::server::rtmp::{Outcome, log_note, log_protocol, tell};
-use crate::service::admission::Refusal;
+use crate::service::admission::{self, Refusal};
 use crate::service::terms::Terms;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -26,9 +26,13 @@ use std::task::Poll;
 pub(super) async fn serve(
     link: &mut Link<Server>,
     cx: &Rc<Context>,
-    opened: Opened,
+    mut opened: Opened,
     duration: f64,
 ) -> Outcome {
+    opened.vhost = match admission::as_it_is(cx, &opened.vhost) {
+        Ok(vhost) => vhost,
+        Err(refusal) => return Outcome::Refused(refusal),
+    };
     let vhost = &opened.vhost;
     let settings = context::settings(vhost);
     let mut terms = Terms::new(cx, vhost.clone());

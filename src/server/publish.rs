@@ -10,6 +10,7 @@ use crate::io::timer::Pause;
 use crate::proto::rtmp::server::{Event, Server};
 use crate::server::access::Opened;
 use crate::server::rtmp::{Outcome, is_for_the_peer, log_note, log_protocol};
+use crate::service::admission;
 use crate::service::ingress::{Ingress, Media};
 use std::fmt;
 use std::future::poll_fn;
@@ -25,9 +26,15 @@ const MERGED_READ_SMALL: usize = 4096;
 pub(super) async fn serve(
     mut link: Box<Link<Server>>,
     cx: Rc<Context>,
-    opened: Opened,
+    mut opened: Opened,
 ) -> (Box<Link<Server>>, Outcome) {
-    let outcome = take_stream(&mut link, &cx, &opened).await;
+    let outcome = match admission::as_it_is(&cx, &opened.vhost) {
+        Ok(vhost) => {
+            opened.vhost = vhost;
+            take_stream(&mut link, &cx, &opened).await
+        }
+        Err(refusal) => Outcome::Refused(refusal),
+    };
     (link, outcome)
 }
 

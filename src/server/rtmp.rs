@@ -87,6 +87,7 @@ fn say_why(link: &Link<Server>, end: &End<Error>) {
     log::warn!("{end}. ret={code}, received={received}, sent={sent}");
 }
 
+/// What happens seldom is boxed: a future keeps room for each place that it was at.
 async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Server>>, Outcome) {
     let mut connected: Option<Rc<Caller>> = None;
     loop {
@@ -104,7 +105,7 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                 continue;
             }
             (Event::Connect(connect), _) => {
-                match accept(&mut link, cx, *connect).await {
+                match Box::pin(accept(&mut link, cx, *connect)).await {
                     Ok(caller) => connected = Some(caller),
                     Err(outcome) => {
                         if let Outcome::Refused(refusal) = &outcome {
@@ -124,7 +125,7 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                     Style::Flash => ClientKind::FlashPublish,
                     Style::Haivision => ClientKind::HaivisionPublish,
                 };
-                let outcome = match admit(&link, cx, caller, opened, kind).await {
+                let outcome = match Box::pin(admit(&link, cx, caller, opened, kind)).await {
                     Ok((opened, client)) => {
                         let serve = publish::serve(link, cx.clone(), opened);
                         let task = tank::traced(tank::id(), serve);
@@ -145,7 +146,7 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                 let opened = open(&link, cx, caller, &request.name, Role::Play);
                 log_identity(&"Play", &request.name, request.duration, &opened);
                 let kind = ClientKind::Play;
-                let outcome = match admit(&link, cx, caller, opened, kind).await {
+                let outcome = match Box::pin(admit(&link, cx, caller, opened, kind)).await {
                     Ok((opened, client)) => {
                         admission::want(cx, &opened.key, &opened.vhost, Duration::ZERO);
                         let outcome =
@@ -394,7 +395,10 @@ mod tests {
             let (read, reads) = channel();
             let player = thread::spawn(move || play(address, &reads));
             let (socket, peer) = listener.accept().await.unwrap();
-            cx.spawner.spawn(serve(socket, 100, peer, cx.clone()));
+            let task = serve(socket, 100, peer, cx.clone());
+            let size = size_of_val(&task);
+            assert!(size <= 1024, "each connection costs {size} bytes of it");
+            cx.spawner.spawn(task);
             while cx.hub.sources().is_empty() {
                 run::sleep(Duration::from_millis(1)).await;
             }

@@ -99,14 +99,21 @@ pub async fn ask(cx: &Rc<Context>, client: &Rc<Client>, step: Step) -> Result<()
     Ok(())
 }
 
+/// The block of `vhost` as it is now: the configuration may have changed while somebody was asked.
+pub fn as_it_is(cx: &Context, vhost: &Vhost) -> Result<Rc<Vhost>, Refusal> {
+    let now = cx.config().block(&vhost.name).cloned();
+    now.ok_or_else(|| Refusal::new(2014, format!("no vhost is called {} any more", vhost.name)))
+}
+
 /// Tells every service what happened.
 pub fn tell(cx: &Rc<Context>, event: &Event<'_>) {
     SERVICES.iter().for_each(|service| (service.tell)(cx, event));
 }
 
-/// Tells that the connection of `session` is over, if it asked for anything.
+/// Tells that the connection of `session` is over, if it asked for anything. What is still to be
+/// sent to it does not count any more.
 pub fn tell_closed(cx: &Rc<Context>, session: &Session) {
-    if let Some(client) = session.client() {
+    if let Some(client) = session.take_client() {
         let (received, sent) = session.traffic();
         tell(cx, &Event::Closed { client: &client, received, sent });
     }

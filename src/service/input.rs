@@ -25,6 +25,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{self, Poll};
+use std::time::Duration;
 
 /// Where a stream is published.
 #[derive(Debug)]
@@ -172,6 +173,32 @@ pub struct Input {
     since: Cell<Option<u64>>,
     last_error: RefCell<Option<Failure>>,
     over: Cell<bool>,
+    state: Cell<State>,
+}
+
+/// What an input is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// It waits for a sender, or for the first player.
+    #[default]
+    Waiting,
+    /// It turns to where its stream comes from.
+    Connecting,
+    /// Something comes in, or its program runs.
+    Running,
+    /// It failed, and is tried again after a pause.
+    Retrying,
+}
+
+impl Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting",
+            Self::Connecting => "connecting",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+        })
+    }
 }
 
 /// Something that went wrong.
@@ -217,7 +244,31 @@ impl Input {
     /// When the newest of its streams began, by the process's clock in milliseconds; `None` when
     /// nothing comes in.
     pub fn since(&self) -> Option<u64> {
-        self.since.get().filter(|_| self.streams() > 0)
+        self.since.get().filter(|_| self.state() == State::Running)
+    }
+
+    /// What it is doing; of a caster, whether something comes in.
+    pub fn state(&self) -> State {
+        match self.state.get() {
+            State::Waiting if self.streams() > 0 => State::Running,
+            state => state,
+        }
+    }
+
+    /// It does something else from now on.
+    pub fn set_state(&self, state: State) {
+        self.state.set(state);
+    }
+
+    /// A program that publishes for it was started.
+    pub fn count_start(&self) {
+        self.starts.set(self.starts.get().saturating_add(1));
+        self.since.set(Some(clock::now()));
+    }
+
+    /// Whether the configuration has it no more.
+    pub fn is_over(&self) -> bool {
+        self.over.get()
     }
 
     /// What went wrong last.
@@ -265,6 +316,8 @@ pub struct Feed {
     heard: u64,
     /// Bytes of the session that the input has counted.
     counted: u64,
+    /// For how long the sender may be silent, unless the vhost says it.
+    patience: Option<Duration>,
 }
 
 impl Feed {
@@ -337,6 +390,7 @@ impl Feed {
             progress: cx.stages.enter(Stage::Caster),
             heard: 0,
             counted: session.traffic().0,
+            patience: None,
         })
     }
 
@@ -380,6 +434,37 @@ impl Feed {
         result.map(|()| made)
     }
 
+    /// The memory of the stream, for packets that are [taken](Self::take) later.
+    pub fn memory(&mut self) -> &mut dyn Memory {
+        &mut self.arena
+    }
+
+    /// Puts the time of `packet` right, and gives what is to be [taken](Self::take) next: itself,
+    /// or, [in order](Self::in_order), others that it was waited for.
+    pub fn correct(&mut self, packet: Packet, out: &mut impl FnMut(Packet)) {
+        let packet = self.timeline.correct(packet);
+        match &mut self.order {
+            Some(order) => order.take(packet, out),
+            None => out(packet),
+        }
+    }
+
+    /// Publishes a packet whose time was put right. The stream has to end when it is refused.
+    pub fn take(&mut self, packet: Packet) -> Result<(), Refusal> {
+        self.ingress.as_mut().map_or(Ok(()), |ingress| ingress.take(packet))
+    }
+
+    /// The source begins anew: its times may, too, and go on behind the last ones.
+    pub fn begin_anew(&mut self) {
+        self.timeline.reconnected();
+    }
+
+    /// The source may be silent for so long.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = Some(patience);
+        self.session.expect(clock::after(patience), SILENT);
+    }
+
     /// Packets so far.
     pub fn packets(&self) -> u64 {
         self.ingress.as_ref().map_or(0, Ingress::packets)
@@ -393,8 +478,8 @@ impl Feed {
         }
         let (packets, (received, _)) = (self.packets(), self.session.traffic());
         if packets > self.heard {
-            let until = clock::after(self.client.vhost.publish.normal_timeout.0);
-            self.session.expect(until, "the sender fell silent");
+            let patience = self.patience.unwrap_or(self.client.vhost.publish.normal_timeout.0);
+            self.session.expect(clock::after(patience), SILENT);
         }
         let input = &self.input;
         input.packets.set(input.packets.get() + packets.saturating_sub(self.heard));
@@ -422,6 +507,8 @@ impl Drop for Feed {
         tell(&self.cx, &Event::Unpublished(&self.client));
     }
 }
+
+const SILENT: &str = "the sender fell silent";
 
 /// Waits for `future`, unless somebody ends the session meanwhile.
 pub async fn unless_kicked<T>(
@@ -514,7 +601,11 @@ mod tests {
             let packet = Packet::new(Kind::Audio, 0, b"\xaf\x01x"[..].into());
             feed.make(|_, out| out(packet)).unwrap();
             session.count(500, 0);
-            poll_fn(|task| Poll::Ready(feed.poll(task, &""))).await;
+            poll_fn(|task| {
+                feed.poll(task, &"");
+                Poll::Ready(())
+            })
+            .await;
             assert_eq!((input.bytes(), input.packets(), input.streams()), (500, 1, 1));
             assert!(input.since().is_some() && input.last_error().is_none());
             let other = cx.sessions.enter(101, IP);

@@ -21,6 +21,8 @@ pub mod demo;
 pub mod dvr;
 #[cfg(feature = "edge")]
 pub mod edge;
+#[cfg(feature = "exec")]
+mod exec;
 #[cfg(feature = "forward")]
 pub mod forward;
 #[cfg(feature = "hds")]
@@ -33,15 +35,32 @@ pub mod hls;
 pub mod hooks;
 #[cfg(feature = "_http")]
 pub mod http;
+#[cfg(feature = "ingest")]
+pub mod ingest;
 pub mod ingress;
-#[cfg(any(feature = "caster-flv", feature = "caster-mpegts", feature = "caster-rtsp"))]
+#[cfg(any(
+    feature = "caster-flv",
+    feature = "caster-mpegts",
+    feature = "caster-rtsp",
+    feature = "ingest"
+))]
 pub mod input;
-#[cfg(any(feature = "dvr", feature = "hds", feature = "hls", feature = "remux"))]
+#[cfg(any(
+    feature = "dvr",
+    feature = "hds",
+    feature = "hls",
+    feature = "remux",
+    feature = "_process"
+))]
 pub mod path;
+#[cfg(feature = "_process")]
+pub mod program;
 #[cfg(feature = "_relay")]
 pub mod relay;
 #[cfg(feature = "remux")]
 pub mod remux;
+#[cfg(feature = "_rtsp")]
+mod rtp;
 #[cfg(feature = "sign")]
 pub mod sign;
 #[cfg(all(feature = "sign", feature = "_http"))]
@@ -51,6 +70,8 @@ pub mod static_files;
 #[cfg(feature = "_stats")]
 pub mod stats;
 pub mod terms;
+#[cfg(feature = "transcode")]
+mod transcode;
 pub mod upstreams;
 #[cfg(feature = "watchdog")]
 mod watchdog;
@@ -197,6 +218,14 @@ pub static SERVICES: &[Service] = &[
     caster_rtsp::SERVICE,
     #[cfg(feature = "caster-flv")]
     caster_flv::SERVICE,
+    #[cfg(feature = "ingest")]
+    ingest::SERVICE,
+    #[cfg(feature = "transcode")]
+    transcode::SERVICE,
+    #[cfg(feature = "exec")]
+    exec::SERVICE,
+    #[cfg(feature = "_process")]
+    program::SERVICE,
     #[cfg(feature = "watchdog")]
     watchdog::SERVICE,
     #[cfg(feature = "hooks")]
@@ -261,4 +290,10 @@ pub const FEATURES: &[&str] = &[
     "caster-rtsp",
     #[cfg(feature = "caster-flv")]
     "caster-flv",
+    #[cfg(feature = "ingest")]
+    "ingest",
+    #[cfg(feature = "transcode")]
+    "transcode",
+    #[cfg(feature = "exec")]
+    "exec",
 ];

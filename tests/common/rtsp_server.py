@@ -1,4 +1,4 @@
-"""Serves a file over RTSP at /s: rtsp_server.py PORT PIPELINE [basic|digest]. Prints a line when it
+"""Serves a file over RTSP at /s: rtsp_server.py PORT PIPELINE [basic|digest|udp]. Prints a line when it
 listens. User and password are cam and secret."""
 import sys
 
@@ -16,7 +16,9 @@ server.set_address("127.0.0.1")
 server.set_service(port)
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(pipeline)
-if method:
+if method == "udp":
+    factory.set_protocols(GstRtsp.RTSPLowerTrans.UDP)
+elif method:
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "user")

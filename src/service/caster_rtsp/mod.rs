@@ -1,11 +1,10 @@
 //! What encoders and cameras push over RTSP: ANNOUNCE, SETUP, RECORD; packets in the connection or
 //! over UDP.
 
-mod media;
-mod ports;
-
 use super::caster::{self, Running};
 use super::input::{Feed, Inputs, Named, Target};
+use super::rtp::media::{Media, Way};
+use super::rtp::{NAME, ports};
 use super::{Port, Service};
 use crate::config::{Caster, StreamCaster};
 use crate::context::Context;
@@ -19,7 +18,6 @@ use crate::proto::rtsp::server::{Announce, Config, Event, Server};
 use crate::proto::rtsp::{Error, Lower, Transport};
 use crate::service::admission::{Refusal, tell_closed};
 use core::net::IpAddr;
-use media::{Media, Way};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -37,8 +35,6 @@ pub(super) const SERVICE: Service = Service {
     ..Service::new("caster-rtsp")
 };
 
-/// Our name in answers and reports.
-const NAME: &str = "runnel";
 /// Seconds without a sign of life that a client is told. Media that stays out ends it sooner.
 const TIMEOUT_S: u32 = 60;
 

@@ -1,5 +1,5 @@
-//! Playlists of an edge: whoever asks for one has the stream fetched, and waits for it the first
-//! time.
+//! Playlists of streams that are fetched on demand, by an edge or an ingest: whoever asks for one
+//! has the stream fetched, and waits for it the first time.
 
 use super::{LIVE, get};
 use crate::config::{DEFAULT_VHOST, HlsStorage, Mode, Vhost};
@@ -14,7 +14,7 @@ use crate::service::path::names;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// An answer when the playlist that is asked for is that of an edge and not there yet.
+/// An answer when the playlist that is asked for may be fetched and is not there yet.
 pub(super) fn playlist(ask: &Ask) -> Option<Answer> {
     let (key, vhost) = find(&ask.cx, &ask.request.host, &ask.request.path)?;
     let hold = vhost.hls.hls_fragment.0.saturating_mul(3).max(PLAYLIST_HOLD);
@@ -39,7 +39,7 @@ pub(super) fn playlist(ask: &Ask) -> Option<Answer> {
     })))
 }
 
-/// The stream of an edge whose playlist is at `path` of `host`.
+/// The stream that may be fetched whose playlist is at `path` of `host`.
 pub(super) fn stream_at(cx: &Context, host: &str, path: &str) -> Option<StreamKey> {
     find(cx, host, path).map(|(key, _)| key)
 }
@@ -49,11 +49,17 @@ fn find(cx: &Context, host: &str, path: &str) -> Option<(StreamKey, Rc<Vhost>)> 
         return None;
     }
     let config = cx.config();
-    let edges = config
+    let fetch = config
         .vhosts
         .iter()
-        .filter(|vhost| vhost.enabled && vhost.hls.enabled && vhost.cluster.mode == Mode::Remote);
-    edges.filter_map(|vhost| Some((key(vhost, host, path)?, vhost.clone()))).next()
+        .filter(|vhost| vhost.enabled && vhost.hls.enabled && fetches_on_demand(vhost));
+    fetch.filter_map(|vhost| Some((key(vhost, host, path)?, vhost.clone()))).next()
+}
+
+/// Whether streams of `vhost` may begin because somebody wants them.
+fn fetches_on_demand(vhost: &Vhost) -> bool {
+    vhost.cluster.mode == Mode::Remote
+        || vhost.ingests.iter().any(|ingest| ingest.enabled && ingest.on_demand)
 }
 
 fn key(vhost: &Vhost, host: &str, path: &str) -> Option<StreamKey> {

@@ -97,7 +97,7 @@ pub async fn serve(
                 if let End::Protocol(e) = &end {
                     log::warn!("{e}. ret={}", e.code());
                     link.close().await;
-                } else {
+                } else if !matches!(end, End::Closed) {
                     log::info!("{end}");
                 }
                 break;

@@ -13,7 +13,7 @@ use crate::io::{clock, tcp};
 use crate::limits::SNDBUF;
 use crate::proto::framing::{Flv, Framing, Raw};
 use crate::proto::http::{Error, Length, Response};
-use crate::service::admission::{Event, Step, ask, tell, want};
+use crate::service::admission::{Event, Refusal, Step, as_it_is, ask, tell, want};
 use crate::service::http::{Connection, Outcome, allow};
 use crate::service::terms::Terms;
 use std::future::poll_fn;
@@ -80,17 +80,29 @@ async fn admitted(
     link.machine.close_after();
     link.session().relax();
     if let Err(refusal) = link.unless_kicked(ask(cx, &client, Step::Play)).await? {
-        log::warn!("client refused, {refusal}");
-        let head =
-            Response { status: 403, content_type: "", length: Length::Known(0), headers: &[] };
-        link.machine.respond(&head);
+        refuse(link, &refusal);
         return Ok(());
     }
     link.session().set_client(client.clone());
-    want(cx, &wanted.key, &wanted.vhost, Duration::ZERO);
-    let played = play(link, cx, &wanted).await;
+    let played = match as_it_is(cx, &wanted.vhost) {
+        Ok(vhost) => {
+            wanted.vhost = vhost;
+            want(cx, &wanted.key, &wanted.vhost, Duration::ZERO);
+            play(link, cx, &wanted).await
+        }
+        Err(refusal) => {
+            refuse(link, &refusal);
+            Ok(())
+        }
+    };
     tell(cx, &Event::Stopped(&client));
     played
+}
+
+fn refuse(link: &mut Connection, refusal: &Refusal) {
+    log::warn!("client refused, {refusal}");
+    let head = Response { status: 403, content_type: "", length: Length::Known(0), headers: &[] };
+    link.machine.respond(&head);
 }
 
 async fn play(link: &mut Connection, cx: &Rc<Context>, wanted: &Wanted) -> Result<(), End<Error>> {

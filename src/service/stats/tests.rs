@@ -49,6 +49,9 @@ fn bytes_of_connections_count_once_while_they_live_and_after() {
         assert_eq!((row.bytes.received, row.bytes.sent, row.clients), (1010, 750, 2));
         player.count(0, 300);
         admission::tell_closed(cx, &player);
+        // It is still told why, or lingers.
+        assert_eq!(look(cx).stream_of(cx, &key("a")).unwrap().clients, 1);
+        admission::tell_closed(cx, &player);
         drop(player);
         publisher.count(500, 0);
         let stats = look(cx);

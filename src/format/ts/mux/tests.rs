@@ -124,6 +124,19 @@ fn aac_gets_adts_and_mp3_stays_as_it_is() {
     assert_eq!(checked.tables, 3, "each change of codec");
 }
 
+/// ISO/IEC 14496-3 table 1.18.
+#[test]
+fn every_sampling_rate_is_in_the_headers() {
+    for rate in 0..13_u8 {
+        let header = [0xaf, 0, 2 << 3 | rate >> 1, (rate & 1) << 7 | 2 << 3];
+        let header = Packet::new(Kind::Audio, 0, header.to_vec().into());
+        let out = mux(Defaults::default(), [header, audio(0, "af 01 aabb")]);
+        let frame = &out.of(0x101).next().unwrap().data;
+        assert_eq!((frame[2] >> 6, frame[2] >> 2 & 15), (1, rate), "LC");
+        assert_eq!(frame[7..], [0xaa, 0xbb]);
+    }
+}
+
 #[test]
 fn composition_times_are_signed() {
     for (cts, want) in [("000028", 3600), ("ffffd8", -3600), ("000000", 0)] {

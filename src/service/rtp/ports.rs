@@ -8,11 +8,11 @@ use std::cell::Cell;
 
 /// Two ports that packets of a track come to.
 #[derive(Debug)]
-pub(super) struct Pair {
-    pub(super) rtp: Udp,
-    pub(super) rtcp: Udp,
+pub(in crate::service) struct Pair {
+    pub(in crate::service) rtp: Udp,
+    pub(in crate::service) rtcp: Udp,
     /// That of RTP.
-    pub(super) port: u16,
+    pub(in crate::service) port: u16,
 }
 
 /// Where the search begins: a port that was in use a moment ago may still get packets.
@@ -20,7 +20,7 @@ pub(super) struct Pair {
 struct Next(Cell<u16>);
 
 /// A pair in `ports`, the second of which is behind the last one; `None` when none is free.
-pub(super) fn bind(cx: &Context, address: IpAddr, ports: (u16, u16)) -> Option<Pair> {
+pub(in crate::service) fn bind(cx: &Context, address: IpAddr, ports: (u16, u16)) -> Option<Pair> {
     let next = cx.part::<Next>();
     let first = ports.0.checked_next_multiple_of(2)?;
     let pairs = ports.1.saturating_sub(first) / 2;

@@ -27,7 +27,7 @@ const REPORT_MS: u64 = 5000;
 
 /// The media of a push.
 #[derive(Debug)]
-pub(super) struct Media {
+pub(in crate::service) struct Media {
     /// As they were announced.
     lanes: Vec<Lane>,
     sync: Sync,
@@ -47,7 +47,7 @@ struct Lane {
 
 /// Where packets come over UDP.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(in crate::service) struct Way {
     pair: Pair,
     peer: IpAddr,
     /// Where reports go.
@@ -71,14 +71,14 @@ enum Maker {
 
 impl Way {
     /// From `peer`, whose ports are these if he told them.
-    pub(super) fn new(pair: Pair, peer: IpAddr, ports: Option<(u16, u16)>) -> Self {
+    pub(in crate::service) fn new(pair: Pair, peer: IpAddr, ports: Option<(u16, u16)>) -> Self {
         Self { pair, peer, reports: ports.map(|(_, rtcp)| SocketAddr::new(peer, rtcp)) }
     }
 }
 
 impl Media {
     /// For what is announced: the first video and the first audio track.
-    pub(super) fn new(session: &sdp::Session) -> Self {
+    pub(in crate::service) fn new(session: &sdp::Session) -> Self {
         let (mut video, mut audio) = (false, false);
         let lanes = session.tracks.iter().enumerate().map(|(at, announced)| {
             let had = match announced.format.payload {
@@ -100,7 +100,7 @@ impl Media {
     }
 
     /// Packets of `track` are to come by `way`; in the connection where there is none.
-    pub(super) fn set_up(&mut self, track: usize, way: Option<Way>) {
+    pub(in crate::service) fn set_up(&mut self, track: usize, way: Option<Way>) {
         let Some(lane) = self.lanes.get_mut(track) else { return };
         lane.in_connection = way.is_none();
         if let Some(taken) = &mut lane.taken {
@@ -110,26 +110,26 @@ impl Media {
     }
 
     /// Gives the ports of a track back.
-    pub(super) fn close(&mut self, track: usize) {
+    pub(in crate::service) fn close(&mut self, track: usize) {
         if let Some(lane) = self.lanes.get_mut(track) {
             lane.way = None;
         }
     }
 
     /// Whether both sound and picture are to come.
-    pub(super) fn is_both(&self) -> bool {
+    pub(in crate::service) fn is_both(&self) -> bool {
         let comes =
             |lane: &&Lane| lane.taken.is_some() && (lane.in_connection || lane.way.is_some());
         self.lanes.iter().filter(comes).count() == 2
     }
 
     /// How often [`expire`](Self::expire) and [`report`](Self::report) are to be called.
-    pub(super) fn pace(&self) -> u64 {
+    pub(in crate::service) fn pace(&self) -> u64 {
         if self.lanes.iter().any(|lane| lane.way.is_some()) { LATE_MS } else { REPORT_MS }
     }
 
     /// Takes a packet of a track.
-    pub(super) fn take(
+    pub(in crate::service) fn take(
         &mut self,
         track: usize,
         rtcp: bool,
@@ -144,7 +144,7 @@ impl Media {
     }
 
     /// Takes what came over UDP.
-    pub(super) fn poll(
+    pub(in crate::service) fn poll(
         &mut self,
         task: &Task<'_>,
         session: &Session,
@@ -181,7 +181,7 @@ impl Media {
     }
 
     /// Gives late packets up.
-    pub(super) fn expire(&mut self, feed: &mut Feed) -> Result<(), Refusal> {
+    pub(in crate::service) fn expire(&mut self, feed: &mut Feed) -> Result<(), Refusal> {
         let Self { lanes, sync, .. } = self;
         for (at, lane) in lanes.iter_mut().enumerate().filter(|(_, lane)| lane.way.is_some()) {
             if let Some(Taken { track, maker, .. }) = &mut lane.taken {
@@ -197,7 +197,7 @@ impl Media {
     }
 
     /// Hands out the picture in progress.
-    pub(super) fn finish(&mut self, feed: &mut Feed) -> Result<(), Refusal> {
+    pub(in crate::service) fn finish(&mut self, feed: &mut Feed) -> Result<(), Refusal> {
         let Self { lanes, sync, .. } = self;
         for (at, lane) in lanes.iter_mut().enumerate() {
             if let Some(Taken { track, maker, .. }) = &mut lane.taken {
@@ -213,7 +213,7 @@ impl Media {
     }
 
     /// Sends receiver reports, when it is time: by `send` for tracks in the connection.
-    pub(super) fn report(&mut self, mut send: impl FnMut(usize, &[u8]) -> bool) {
+    pub(in crate::service) fn report(&mut self, mut send: impl FnMut(usize, &[u8]) -> bool) {
         if clock::now() < self.reported + REPORT_MS {
             return;
         }
@@ -234,7 +234,7 @@ impl Media {
     }
 
     /// Packets that were lost or of no use, and pictures that were left out.
-    pub(super) fn damage(&self) -> u64 {
+    pub(in crate::service) fn damage(&self) -> u64 {
         let taken = self.lanes.iter().filter_map(|lane| lane.taken.as_ref());
         let stats = taken.map(|taken| taken.track.stats());
         stats

@@ -1,0 +1,327 @@
+//! Child processes that end with this one, whatever ends it.
+//!
+//! A child is this very program, which makes itself ready ([`take_over`]) and then becomes the
+//! program that is wanted: that the kernel is to kill it when we die can only be said by itself.
+//! It leads a process group of its own, which is ended as a whole.
+
+use crate::io::disk::{CreateOptions, Disk, File};
+use crate::io::reactor::Evented;
+use crate::io::{clock, run};
+use crate::limits::{CHILD_GRACE, CHILD_LOG, CHILD_READ};
+use bytes::Bytes;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Access, access};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getppid, kill_process_group, nice, pidfd_open,
+    set_parent_process_death_signal, waitpid,
+};
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, PipeReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, ExitCode, ExitStatus, Stdio};
+use std::task::Poll;
+use std::time::Duration;
+
+/// The first argument of a process that is to become another; it is not for people.
+const BECOME: &str = "--become";
+/// How often a child is looked at where the kernel does not tell of its end (before Linux 5.3).
+const LOOK: Duration = Duration::from_millis(200);
+/// The status of a child that could not become what it should, as shells have it.
+const NOT_RUN: u8 = 127;
+
+thread_local! {
+    /// Children that are not known to have ended.
+    static ALIVE: RefCell<Vec<Pid>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What is to run. Never a shell: each argument is one, whatever is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Command {
+    /// The program, by its path; it is not searched for.
+    pub program: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// How much it gives way to others, 0 to 19.
+    pub nice: u32,
+    /// Whether what it prints is wanted.
+    pub printed: bool,
+}
+
+/// In a process that was started to become another: does so. Gives the status to exit with when
+/// that fails; `None` in every other process.
+pub fn take_over(args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let mut args = args.skip(1);
+    if args.next()? != BECOME {
+        return None;
+    }
+    let mut number = || args.next()?.to_str()?.parse::<i32>().ok();
+    let (parent, gives_way) = (number()?, number()?);
+    let program = args.next()?;
+    let error = match make_ready(parent, gives_way) {
+        Ok(()) => process::Command::new(&program).args(args).exec(),
+        Err(e) => e,
+    };
+    eprintln!("{}: {error}", Path::new(&program).display());
+    Some(ExitCode::from(NOT_RUN))
+}
+
+fn make_ready(parent: i32, gives_way: i32) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have ended before that.
+    if getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(parent) {
+        return Err(io::Error::other("the server is gone"));
+    }
+    if gives_way != 0 {
+        nice(gives_way)?;
+    }
+    Ok(())
+}
+
+/// A child. When it is dropped its group is killed.
+#[derive(Debug)]
+pub struct Child {
+    child: process::Child,
+    pid: Pid,
+    /// Tells of its end.
+    end: Option<Evented<OwnedFd>>,
+}
+
+/// What a child prints, on both of its outputs.
+#[derive(Debug)]
+pub struct Output(Evented<PipeReader>);
+
+impl Command {
+    /// Whether the program can be run, as far as its file says.
+    pub fn check(&self) -> io::Result<()> {
+        access(self.path().as_path(), Access::EXEC_OK)?;
+        let metadata = std::fs::metadata(self.path())?;
+        if metadata.is_file() { Ok(()) } else { Err(ErrorKind::PermissionDenied.into()) }
+    }
+
+    /// Starts it; with what it prints, if that is wanted.
+    pub fn spawn(&self) -> io::Result<(Child, Option<Output>)> {
+        let own = Path::new("/proc/self/exe");
+        let own = if own.exists() { own.to_owned() } else { std::env::current_exe()? };
+        let mut command = process::Command::new(own);
+        command
+            .arg(BECOME)
+            .arg(process::id().to_string())
+            .arg(self.nice.to_string())
+            .arg(self.path())
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Notices to the service manager are ours.
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_USEC")
+            .process_group(0);
+        let mut output = None;
+        if self.printed {
+            let (reader, writer) = io::pipe()?;
+            rustix::io::ioctl_fionbio(&reader, true)?;
+            command.stdout(writer.try_clone()?).stderr(writer);
+            output = Some(Output(Evented::new(reader)?));
+        }
+        let child = command.spawn()?;
+        // Our ends of what it writes to.
+        drop(command);
+        let pid = Pid::from_child(&child);
+        ALIVE.with_borrow_mut(|alive| alive.push(pid));
+        let end = pidfd_open(pid, PidfdFlags::empty()).ok().and_then(|fd| Evented::new(fd).ok());
+        Ok((Child { child, pid, end }, output))
+    }
+
+    /// A name without a directory is one in the working directory.
+    fn path(&self) -> PathBuf {
+        let path = Path::new(&self.program);
+        if self.program.contains('/') { path.to_owned() } else { Path::new(".").join(path) }
+    }
+}
+
+impl Child {
+    /// The number of the process, and of its group.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end. What is left of its group is killed.
+    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            match &self.end {
+                Some(end) => poll_fn(|task| end.poll_readable(task)).await,
+                None => run::sleep(LOOK).await,
+            }
+            if !self.has_ended() {
+                if let Some(end) = &self.end {
+                    end.would_block_read();
+                }
+                continue;
+            }
+            // As long as it was not waited for nobody else has its number.
+            let _ = kill_process_group(self.pid, Signal::KILL);
+            forget(self.pid);
+            return self.child.wait();
+        }
+    }
+
+    /// Asks its group to end, and after [`CHILD_GRACE`] kills it.
+    pub async fn stop(&mut self) -> io::Result<ExitStatus> {
+        let _ = kill_process_group(self.pid, Signal::TERM);
+        if let Some(status) = run::within(CHILD_GRACE, self.ended()).await {
+            return status;
+        }
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        self.ended().await
+    }
+
+    fn has_ended(&self) -> bool {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if ALIVE.with_borrow(|alive| alive.contains(&self.pid)) {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+            forget(self.pid);
+            // Killed is as good as ended, but for one in the depths of a driver.
+            let _ = run_out(&[self.pid], Duration::from_millis(100));
+        }
+    }
+}
+
+impl Output {
+    /// The next bytes; none at the end.
+    pub async fn next(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|task| {
+            loop {
+                if self.0.poll_readable(task).is_pending() {
+                    return Poll::Pending;
+                }
+                match self.0.get_ref().read(buffer) {
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => self.0.would_block_read(),
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    read => return Poll::Ready(read),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Writes what the child prints to `log`, up to its bound, as long as it prints. Slowly: what
+    /// prints without end waits for us.
+    pub async fn keep(mut self, mut log: Log) {
+        let (most, pause) = CHILD_READ;
+        let mut buffer = vec![0; most];
+        while let Ok(read @ 1..) = self.next(&mut buffer).await {
+            log.write(buffer.get(..read).unwrap_or_default());
+            run::sleep(pause).await;
+        }
+    }
+}
+
+/// The log of a child.
+#[derive(Debug)]
+pub struct Log {
+    file: File,
+    left: usize,
+}
+
+impl Log {
+    /// Goes on with the file at `path`; one that is long is put aside before.
+    pub fn open(disk: &Disk, path: &Path) -> Self {
+        let (old, aside) = (path.to_owned(), crate::io::disk::beside(path, ".1"));
+        // Work is done in the order in which it is given.
+        drop(disk.ask(move || {
+            let len = std::fs::metadata(&old).map_or(0, |metadata| metadata.len());
+            if len >= CHILD_LOG as u64 {
+                let _ = std::fs::rename(&old, &aside);
+            }
+        }));
+        let options = CreateOptions { dirs: true, append: true, exclusive: false };
+        Self { file: disk.create(path, options), left: CHILD_LOG }
+    }
+
+    /// Writes as much as fits.
+    pub fn write(&mut self, bytes: &[u8]) {
+        if self.left == 0 {
+            return;
+        }
+        let fits = bytes.get(..bytes.len().min(self.left)).unwrap_or_default();
+        self.left -= fits.len();
+        // What a slow disk has no room for is missing in the log, nothing else.
+        let _ = self.file.append(Bytes::copy_from_slice(fits));
+        if self.left == 0 {
+            let end = format!("\n[runnel: more than {CHILD_LOG} bytes, the rest is not kept]\n");
+            let _ = self.file.append(end.into());
+        }
+    }
+}
+
+/// Ends all children, and waits so long for them. Blocks: for the end of the process.
+pub fn end_all(grace: Duration) {
+    let all = ALIVE.with_borrow(Clone::clone);
+    if all.is_empty() {
+        return;
+    }
+    for pid in &all {
+        let _ = kill_process_group(*pid, Signal::TERM);
+    }
+    let left = run_out(&all, grace);
+    for pid in &left {
+        let _ = kill_process_group(*pid, Signal::KILL);
+    }
+    if !left.is_empty() {
+        log::warn!("{} child processes did not end by themselves, they are killed", left.len());
+    }
+    run_out(&left, grace);
+    ALIVE.with_borrow_mut(Vec::clear);
+}
+
+/// Waits until `all` have ended; those that have not by then.
+fn run_out(all: &[Pid], limit: Duration) -> Vec<Pid> {
+    let until = clock::after(limit);
+    let mut left = all.to_vec();
+    loop {
+        left.retain(|pid| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
+        if left.is_empty() || clock::now() >= until {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn forget(pid: Pid) {
+    ALIVE.with_borrow_mut(|alive| alive.retain(|other| *other != pid));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_told_so_becomes_another_program() {
+        for args in [&["runnel"][..], &["runnel", "-c", "x"], &["runnel", "x", BECOME]] {
+            assert!(take_over(args.iter().map(OsString::from)).is_none());
+        }
+        let nobody = ["runnel", BECOME, "1", "0", "/none"];
+        assert!(make_ready(1, 0).is_err() || getppid() == Pid::from_raw(1));
+        assert!(take_over(nobody.iter().map(OsString::from)).is_some());
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_known_before_it_is_started() {
+        let of = |program: &str| Command { program: program.into(), ..Command::default() };
+        assert_eq!(of("/none/ffmpeg").check().unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(of("/").check().unwrap_err().kind(), ErrorKind::PermissionDenied);
+        assert_eq!(of("/etc/passwd").check().unwrap_err().kind(), ErrorKind::PermissionDenied);
+        of("/bin/sh").check().unwrap();
+        assert_eq!(of("sh").path(), Path::new("./sh"), "it is not searched for");
+    }
+}

@@ -1,0 +1,378 @@
+//! Streams that the server fetches, by itself where it can read the source ([`plan`]), else by a
+//! program; always, or while somebody plays them.
+
+mod body;
+mod hls;
+mod live;
+mod plan;
+mod rtmp;
+mod rtsp;
+mod udp;
+
+use super::Service;
+use super::admission::{Refusal, tell_closed};
+use super::input::{Input, Inputs, State};
+use super::program::{self, Change, Guard, Job, argv};
+use crate::config::{Ingest, InputType};
+use crate::context::Context;
+use crate::hub::StreamKey;
+use crate::hub::session::Kick;
+use crate::io::log::{next_id, traced};
+use crate::io::{clock, run};
+use crate::limits::INPUT_RETRY;
+use live::{Attempt, HERE, Over};
+use plan::{Plan, Source, plan};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// Runs the ingests of all vhosts.
+pub const SERVICE: Service = Service {
+    start: follow,
+    reload: |cx, _| follow(cx),
+    wanted: |cx, key, _, hold| wanted(cx, key, hold),
+    ..Service::new("ingest")
+};
+
+/// A source that ran for so long, in milliseconds, is tried again at once when it ends.
+const STEADY_MS: u64 = 30_000;
+/// How often players are counted.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// All ingests that run, a part of the context.
+#[derive(Debug, Default)]
+struct Ingests(RefCell<Vec<Rc<Worker>>>);
+
+/// One engine of one ingest.
+#[derive(Debug)]
+struct Worker {
+    vhost: String,
+    ingest: Rc<Ingest>,
+    /// Which of its engines.
+    engine: usize,
+    plan: Plan,
+    /// Where it is published.
+    output: String,
+    /// That stream, if it is one of ours.
+    key: Option<StreamKey>,
+    input: Rc<Input>,
+    bell: Bell,
+    stopped: Cell<bool>,
+    /// When somebody wanted the stream last, and when that was looked at.
+    wanted: Cell<Option<u64>>,
+    looked: Cell<u64>,
+    /// The camera wants its packets over UDP.
+    udp: Cell<bool>,
+}
+
+/// Wakes a worker that waits.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.rung.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    async fn wait(&self) {
+        poll_fn(|task| {
+            if self.rung.take() {
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(task.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Has the ingests be those of the configuration. Those that went or changed end; the others are
+/// not touched.
+fn follow(cx: &Rc<Context>) {
+    let (config, ingests, inputs) = (cx.config(), cx.part::<Ingests>(), cx.part::<Inputs>());
+    let mut wanted = Vec::new();
+    for vhost in config.vhosts.iter().filter(|vhost| vhost.enabled) {
+        for ingest in vhost.ingests.iter().filter(|ingest| ingest.enabled) {
+            if ingest.engines.is_empty() {
+                log::error!("ingest {}: no engine says where to publish. ret=3034", ingest.id);
+            }
+            for (at, engine) in ingest.engines.iter().enumerate() {
+                let plan = plan(&config, &vhost.name, ingest, engine);
+                wanted.push((vhost.name.clone(), ingest.clone(), at, plan));
+            }
+        }
+    }
+    let mut running = ingests.0.borrow_mut();
+    running.retain(|worker| {
+        let same = wanted.iter().position(|(vhost, ingest, engine, plan)| {
+            (vhost, ingest, *engine, plan)
+                == (&worker.vhost, &worker.ingest, worker.engine, &worker.plan)
+        });
+        match same {
+            Some(at) => drop(wanted.swap_remove(at)),
+            None => {
+                log::info!("{} ends", worker.input.name);
+                worker.stopped.set(true);
+                inputs.leave(&worker.input);
+                worker.bell.ring();
+            }
+        }
+        same.is_some()
+    });
+    for (vhost, ingest, engine, plan) in wanted {
+        let url = plan::shown(ingest.input.url.trim());
+        let (output, key) = match &plan {
+            Plan::Native { output, key, .. } => (output.clone(), Some(key.clone())),
+            Plan::Program(output) => (output.clone(), program::own_stream(&config, output)),
+            Plan::Impossible(_) => (String::new(), None),
+        };
+        let name = format!("ingest {} {url}", ingest.id);
+        let input = inputs.enter("ingest", name, output.clone());
+        let worker = Rc::new(Worker {
+            vhost,
+            ingest,
+            engine,
+            plan,
+            output,
+            key,
+            input,
+            bell: Bell::default(),
+            stopped: Cell::new(false),
+            wanted: Cell::new(None),
+            looked: Cell::new(0),
+            udp: Cell::new(false),
+        });
+        running.push(worker.clone());
+        cx.spawner.spawn(traced(next_id(), work(cx.clone(), worker)));
+    }
+}
+
+/// Somebody plays `key`, or does so for `hold` without being a player.
+fn wanted(cx: &Rc<Context>, key: &StreamKey, hold: Duration) {
+    let ingests = cx.part::<Ingests>();
+    let running = ingests.0.borrow();
+    let on_demand = running.iter().filter(|worker| worker.ingest.on_demand);
+    for worker in on_demand.filter(|worker| worker.key.as_ref() == Some(key)) {
+        worker.want(clock::after(hold));
+        worker.bell.ring();
+    }
+}
+
+impl Worker {
+    /// Whether nobody has played the stream for the time of `linger`.
+    fn is_idle(&self, cx: &Context) -> bool {
+        if !self.ingest.on_demand {
+            return false;
+        }
+        let now = clock::now();
+        if now >= self.looked.get() {
+            self.looked.set(clock::after(LOOK));
+            if self.players(cx) > 0 {
+                self.want(now);
+            }
+        }
+        let linger = u64::try_from(self.ingest.linger.0.as_millis()).unwrap_or(u64::MAX);
+        self.wanted.get().is_none_or(|last| now > last.saturating_add(linger))
+    }
+
+    /// Somebody wants the stream until then.
+    fn want(&self, until: u64) {
+        self.wanted.set(self.wanted.get().max(Some(until)));
+    }
+
+    /// Players of the stream in all its forms.
+    fn players(&self, cx: &Context) -> usize {
+        let Some(key) = &self.key else { return 0 };
+        let mut sources = cx.hub.sources();
+        sources.retain(|source| {
+            let other = source.key();
+            (other.vhost(), other.app(), other.stream()) == (key.vhost(), key.app(), key.stream())
+        });
+        sources.iter().map(|source| source.players()).sum()
+    }
+}
+
+/// Runs until the configuration has the ingest no more, or the server leaves.
+async fn work(cx: Rc<Context>, worker: Rc<Worker>) {
+    let name = &worker.input.name;
+    if let Plan::Impossible(why) = &worker.plan {
+        log::error!("{name} is not run: {why}");
+        return worker.input.fail(why);
+    }
+    let (mut failures, mut told) = (0_u32, String::new());
+    while !worker.stopped.get() {
+        if worker.is_idle(&cx) {
+            worker.input.set_state(State::Waiting);
+            worker.bell.wait().await;
+            continue;
+        }
+        let begun = clock::now();
+        let over = match &worker.plan {
+            Plan::Native { source, paced, .. } => {
+                let id = next_id();
+                traced(id, attempt(&cx, &worker, source, *paced, id)).await
+            }
+            _ => run_program(&cx, &worker).await,
+        };
+        if matches!(over, Over::Leaving | Over::Kicked(Kick::Shutdown)) {
+            return;
+        }
+        if worker.stopped.get() {
+            return;
+        }
+        if matches!(over, Over::Idle) {
+            log::info!("{name} ends, nobody plays it");
+            continue;
+        }
+        worker.input.fail(&over);
+        worker.input.set_state(State::Retrying);
+        if clock::now().saturating_sub(begun) > STEADY_MS {
+            failures = 0;
+        }
+        let outside = matches!(over, Over::Kicked(Kick::Operator | Kick::Takeover));
+        let pause = pause(if outside { u32::MAX } else { failures });
+        failures = failures.saturating_add(1);
+        let what = over.to_string();
+        if what == told && failures > 1 {
+            log::debug!("{name}: {what}");
+        } else {
+            log::warn!("{name}: {what}; tried again in {:.1} s", pause.as_secs_f32());
+            told = what;
+        }
+        let until = clock::after(pause);
+        while !worker.stopped.get() && clock::now() < until {
+            let left = Duration::from_millis(until.saturating_sub(clock::now()));
+            run::first(run::sleep(left), worker.bell.wait()).await;
+        }
+    }
+}
+
+/// Longer each time, and not the same for all.
+fn pause(failures: u32) -> Duration {
+    let (first, most) = INPUT_RETRY;
+    let pause = first.saturating_mul(1 << failures.min(10)).min(most);
+    let quarter = u64::try_from(pause.as_millis() / 4).unwrap_or_default();
+    pause + Duration::from_millis(fastrand::u64(..=quarter))
+}
+
+/// Reads the source until it ends, or nobody wants it.
+async fn attempt(cx: &Rc<Context>, worker: &Worker, source: &Source, paced: bool, id: u32) -> Over {
+    if cx.sessions.len() >= cx.max_clients() {
+        return Over::Refused(Refusal::new(1021, "exceed the max connections"));
+    }
+    let _place = match cx.part::<Inputs>().place() {
+        Ok(place) => place,
+        Err(refusal) => return Over::Refused(refusal),
+    };
+    let session = cx.sessions.enter(id, HERE);
+    let attempt = Attempt { cx, worker, session: session.clone() };
+    let attempt = &attempt;
+    let result: Result<(), Over> = match source {
+        Source::File(path, format) => Box::pin(body::file(attempt, path, *format)).await,
+        Source::Http(url, format) => Box::pin(body::http(attempt, url, *format, paced)).await,
+        Source::Hls(url) => Box::pin(hls::pull(attempt, url)).await,
+        Source::Rtmp { host, port, tc_url, app, stream } => {
+            let asked = rtmp::Asked { host, port: *port, tc_url, app, stream };
+            Box::pin(rtmp::pull(attempt, &asked)).await
+        }
+        Source::Udp { address, port, interface } => {
+            Box::pin(udp::pull(attempt, *address, *port, interface)).await
+        }
+        Source::Rtsp(url) => Box::pin(rtsp::pull(attempt, url)).await,
+    };
+    tell_closed(cx, &session);
+    result.err().unwrap_or(Over::Ended)
+}
+
+/// Has a program publish the stream, until the configuration does not want that any more or,
+/// on demand, nobody does.
+async fn run_program(cx: &Rc<Context>, worker: &Rc<Worker>) -> Over {
+    let guard = match job(cx, worker) {
+        Ok(job) => begin_program(cx, worker, job),
+        Err(why) => return Over::Failed(why),
+    };
+    while !worker.stopped.get() && !worker.is_idle(cx) {
+        if worker.ingest.on_demand {
+            run::first(run::sleep(LOOK), worker.bell.wait()).await;
+        } else {
+            worker.bell.wait().await;
+        }
+    }
+    drop(guard);
+    Over::Idle
+}
+
+fn begin_program(cx: &Rc<Context>, worker: &Rc<Worker>, job: Job) -> Guard {
+    let input = worker.input.clone();
+    let hear = move |change: Change<'_>| match change {
+        Change::Started => {
+            input.count_start();
+            input.set_state(State::Running);
+        }
+        Change::Failed(what) => {
+            input.set_state(State::Retrying);
+            input.fail(&what);
+        }
+    };
+    program::start(cx, job, Box::new(hear))
+}
+
+fn job(cx: &Context, worker: &Worker) -> Result<Job, String> {
+    let Worker { ingest, output, key, .. } = worker;
+    let config = cx.config();
+    let engine = ingest.engines.get(worker.engine).ok_or("no engine")?;
+    let realtime = ingest.input.kind == InputType::File;
+    let input = argv::Input { url: ingest.input.url.trim(), realtime, format: false };
+    let encodes = engine.enabled && !engine.vcodec.is_empty() && !engine.acodec.is_empty();
+    let args = if encodes {
+        argv::encode(engine, input, output)?
+    } else {
+        argv::copy(engine, input, output)
+    };
+    let (app, stream) = match key {
+        Some(key) => (key.app(), key.stream()),
+        None => ("", ingest.id.as_str()),
+    };
+    let named = StreamKey::new(&worker.vhost, app, stream);
+    Ok(Job {
+        name: format!("ingest {}", ingest.id),
+        program: ingest.ffmpeg.clone(),
+        args,
+        log: program::log_file(&config, "ingest", &named, ""),
+        // A stream that is fetched may be transcoded.
+        output: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_differ() {
+        let (first, most) = INPUT_RETRY;
+        assert!((first..=first * 5 / 4).contains(&pause(0)));
+        assert!((first * 8..=first * 10).contains(&pause(3)));
+        assert!((most..=most * 5 / 4).contains(&pause(u32::MAX)));
+        assert!((0..100).any(|_| pause(5) != pause(5)));
+    }
+
+    #[test]
+    fn a_bell_that_rang_before_is_heard() {
+        run::run(|_| async {
+            let bell = Bell::default();
+            bell.ring();
+            bell.wait().await;
+            assert!(run::within(Duration::from_millis(5), bell.wait()).await.is_none());
+        })
+        .unwrap();
+    }
+}

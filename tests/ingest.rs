@@ -1,0 +1,457 @@
+//! Streams that the server fetches by itself: files, what nginx serves, another server, cameras.
+//! What players get is what is there, bit for bit.
+
+#![cfg(all(feature = "ingest", feature = "hls", feature = "demo", feature = "static-files"))]
+
+mod common;
+
+use common::client::Peer;
+use common::media::{self, AAC, H264, PICTURE, TONE};
+use common::{
+    Running, SOON, Server, TempDir, eventually, free_port, run, skip, spawn, start, tool,
+};
+use runnel::codec::nal::{self, Unit, Video};
+use runnel::format::ts::{Body, read};
+use runnel::media::{Kind, Packet};
+use rustix::process::Signal;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// An ingest called `id` of `url`, which publishes `/live/id`.
+fn ingest(id: &str, kind: &str, url: &str, more: &str) -> String {
+    format!(
+        "ingest {id} {{ enabled on; input {{ type {kind}; url {url}; }} {more} \
+         engine {{ output rtmp://127.0.0.1:[port]/live?vhost=[vhost]/{id}; }} }}\n"
+    )
+}
+
+fn server(ingests: &str) -> Server {
+    Server::with(&format!("vhost __defaultVhost__ {{ min_latency on; {ingests} }}"))
+}
+
+/// Rewrites the configuration and has it read again.
+fn reload(server: &Server, ingests: &str) {
+    let text = format!(
+        "listen 127.0.0.1:{}; daemon off; srs_log_tank console;\n\
+         vhost __defaultVhost__ {{ min_latency on; {ingests} }}\n",
+        server.port
+    );
+    let before = server.count("reload config success");
+    fs::write(server.dir.join("test.conf"), text).unwrap();
+    server.signal(Signal::HUP);
+    server.line_number("reload config success", before + 1);
+}
+
+/// What a player gets in `time`.
+fn play(server: &Server, stream: &str, time: Duration) -> Vec<Packet> {
+    let mut player = Peer::play(server, stream);
+    let mut packets = vec![player.packet(SOON + SOON).expect("a packet")];
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        packets.extend(player.packet(left));
+    }
+    packets
+}
+
+fn units(packets: &[Packet]) -> Vec<Vec<u8>> {
+    let pictures = packets.iter().filter(|p| p.kind == Kind::Video && !p.header);
+    let units = pictures.flat_map(|packet| {
+        let data = match read(packet.kind, &packet.payload) {
+            Ok(Body::Picture(_, _, data)) => data,
+            _ => &[],
+        };
+        nal::prefixed(data, 4)
+    });
+    units
+        .filter(|unit| matches!(Video::H264.unit(unit), Unit::Slice { .. }))
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
+fn frames(packets: &[Packet]) -> Vec<Vec<u8>> {
+    let frames = packets.iter().filter(|p| p.kind == Kind::Audio && !p.header);
+    frames.map(|packet| packet.payload.get(2..).unwrap().to_vec()).collect()
+}
+
+/// `got` is a part of `all`, which is repeated.
+fn assert_part(what: &str, got: &[Vec<u8>], all: &[Vec<u8>]) {
+    assert!(!got.is_empty(), "no {what}");
+    let found = (0..all.len()).any(|start| {
+        got.iter().enumerate().all(|(i, one)| all.get((start + i) % all.len()) == Some(one))
+    });
+    assert!(found, "{} {what} are not those of the source, {}", got.len(), all.len());
+}
+
+/// Pictures and sound are those of the file, and their times grow.
+fn assert_from(packets: &[Packet], file: &Path) {
+    let all = media::flv_packets(&fs::read(file).unwrap());
+    assert_part("pictures", &units(packets), &units(&all));
+    assert_part("frames", &frames(packets), &frames(&all));
+    assert_times(packets);
+}
+
+fn assert_times(packets: &[Packet]) {
+    for kind in [Kind::Video, Kind::Audio] {
+        let frames = packets.iter().filter(|p| p.kind == kind && !p.header);
+        let times: Vec<_> = frames.map(|p| p.dts).collect();
+        let grows = times.windows(2).all(|pair| pair[0] < pair[1] && pair[1] - pair[0] < 200);
+        assert!(grows, "{kind:?} {times:?}");
+    }
+}
+
+fn sample_ts(ffmpeg: &Path) -> PathBuf {
+    let args = format!("-i {} -c copy", media::sample(ffmpeg).display());
+    media::make(ffmpeg, "sample.ts", &args)
+}
+
+#[test]
+fn files_are_published_at_the_speed_of_the_clock_and_over_again() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = media::sample(&ffmpeg);
+    let ts = sample_ts(&ffmpeg);
+    let ingests = ingest("flv", "file", file.to_str().unwrap(), "")
+        + &ingest("ts", "file", ts.to_str().unwrap(), "");
+    let server = server(&ingests);
+    for stream in ["flv", "ts"] {
+        let began = Instant::now();
+        let packets = play(&server, stream, Duration::from_secs(5));
+        assert_from(&packets, &file);
+        let pictures = units(&packets).len();
+        let most = 25 * (began.elapsed().as_secs() as usize + 3);
+        assert!(pictures > 100 && pictures < most, "{stream}: {pictures} pictures, at most {most}");
+        let headers = packets.iter().filter(|p| p.header).count();
+        assert_eq!(headers, 2, "{stream}: headers are not repeated");
+    }
+    assert_eq!(server.count("start publish"), 2, "a round is no new stream");
+}
+
+/// nginx with the files of `dir`, and addresses that lead nowhere.
+fn nginx(dir: &TempDir) -> Option<(Running, u16)> {
+    let nginx = tool("nginx")?;
+    let port = free_port();
+    let path = dir.path().display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {path}/{name};\n"))
+        .concat();
+    let text = format!(
+        "user root; daemon off; master_process off; pid nginx.pid; events {{ }}\n\
+         http {{ access_log access.log; {temporary} server {{ listen 127.0.0.1:{port}; root {path}/www;\n\
+         location /loop {{ return 302 /loop.flv; }}\n\
+         location /moved {{ return 302 /s.flv; }}\n\
+         location /closed {{ return 403; }} }} }}\n"
+    );
+    fs::write(dir.join("nginx.conf"), text).unwrap();
+    fs::create_dir_all(dir.join("www")).unwrap();
+    let mut command = Command::new(nginx);
+    command.arg("-p").arg(dir.path()).args(["-e", "error.log", "-c", "nginx.conf"]);
+    let running = start(&mut command);
+    eventually("nginx listens", SOON, || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    Some((running, port))
+}
+
+#[test]
+fn what_nginx_serves_is_fetched() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = media::sample(&ffmpeg);
+    let dir = TempDir::new();
+    let Some((_nginx, port)) = nginx(&dir) else { return };
+    let www = dir.join("www");
+    fs::copy(&file, www.join("s.flv")).unwrap();
+    fs::copy(sample_ts(&ffmpeg), www.join("s.ts")).unwrap();
+    let list = www.join("v.m3u8");
+    let input = file.to_str().unwrap();
+    let args = ["-v", "error", "-i", input, "-c", "copy", "-f", "hls", "-hls_time", "1"];
+    run(&ffmpeg, args.into_iter().chain(["-hls_list_size", "0", list.to_str().unwrap()]));
+    let master = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nnone.m3u8\n\
+                  #EXT-X-STREAM-INF:BANDWIDTH=900000\nv.m3u8\n";
+    fs::write(www.join("m.m3u8"), master).unwrap();
+
+    let url = |path: &str| format!("http://127.0.0.1:{port}/{path}");
+    let ingests = ingest("flv", "file", &url("s.flv"), "")
+        + &ingest("ts", "file", &url("s.ts"), "")
+        + &ingest("moved", "file", &url("moved/s.flv"), "")
+        + &ingest("hls", "stream", &url("m.m3u8?x=1"), "ffmpeg ./objs/srs_ingest_hls;");
+    let server = server(&ingests);
+    thread::scope(|scope| {
+        for stream in ["flv", "ts", "moved", "hls"] {
+            let (server, file) = (&server, &file);
+            scope.spawn(move || {
+                let packets = play(server, stream, Duration::from_secs(5));
+                assert!(units(&packets).len() > 90, "{stream} {}", units(&packets).len());
+                assert_from(&packets, file);
+            });
+        }
+    });
+}
+
+#[test]
+fn another_server_is_pulled_by_rtmp_flv_ts_and_live_hls() {
+    let http = free_port();
+    let origin = Server::without_file(&["--demo", "--http-port", &http.to_string()]);
+    origin.line("HTTP listens at");
+    eventually("there are segments", SOON + SOON, || {
+        common::http::get(http, "/live/demo.m3u8", "").1.windows(3).filter(|w| w == b".ts").count()
+            > 1
+    });
+    let at = |path: &str| format!("http://127.0.0.1:{http}/live/demo.{path}");
+    let ingests = ingest("rtmp", "stream", &origin.url("demo"), "")
+        + &ingest("flv", "stream", &at("flv"), "")
+        + &ingest("ts", "stream", &at("ts"), "")
+        + &ingest("hls", "stream", &at("m3u8"), "");
+    let server = server(&ingests);
+    let all = media::demo();
+    thread::scope(|scope| {
+        for stream in ["rtmp", "flv", "ts", "hls"] {
+            let (server, all) = (&server, &all);
+            scope.spawn(move || {
+                let packets = play(server, stream, Duration::from_secs(6));
+                assert_part(&format!("pictures of {stream}"), &units(&packets), &units(all));
+                assert_part(&format!("frames of {stream}"), &frames(&packets), &frames(all));
+                assert_times(&packets);
+                assert!(units(&packets).len() > 100, "{stream} {}", units(&packets).len());
+            });
+        }
+    });
+    // The origin goes: the streams end, and are tried for again.
+    drop(origin);
+    for stream in ["rtmp", "flv", "ts"] {
+        server.line(&format!("ingest {stream} "));
+        let ended = server.wait_for_line("tried again in", 3, SOON);
+        assert!(ended.is_some(), "{stream}");
+    }
+}
+
+/// A server of GStreamer with the sample.
+fn camera(ffmpeg: &Path, method: &str) -> Option<(Running, u16)> {
+    let inspect = tool("gst-inspect-1.0")?;
+    for element in ["rtph264pay", "h264parse", "qtdemux"] {
+        if !Command::new(&inspect).arg(element).output().unwrap().status.success() {
+            return skip(&format!("{element} of GStreamer"));
+        }
+    }
+    let python = PathBuf::from("/usr/bin/python3");
+    let check = "import gi; gi.require_version('GstRtspServer', '1.0')";
+    let works = Command::new(&python).args(["-c", check]).output();
+    if !works.is_ok_and(|output| output.status.success()) {
+        return skip("gir1.2-gst-rtsp-server-1.0 and python3-gi");
+    }
+    let args = format!("{PICTURE} {TONE} -t 8 {H264} {AAC}");
+    let file = media::make(ffmpeg, "camera.mp4", &args);
+    let port = free_port();
+    let pipeline = format!(
+        "( filesrc location={} ! qtdemux name=d d.video_0 ! queue ! h264parse ! rtph264pay name=pay0 \
+         pt=96 config-interval=-1 mtu=700 d.audio_0 ! queue ! aacparse ! rtpmp4gpay name=pay1 pt=97 )",
+        file.display()
+    );
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/rtsp_server.py");
+    let args = [script.into(), port.to_string().into(), pipeline.into(), OsString::from(method)];
+    let server = spawn(&python, args);
+    server.out.wait("listening", 1, SOON + SOON).expect("the camera listens");
+    Some((server, port))
+}
+
+fn camera_flv(ffmpeg: &Path) -> PathBuf {
+    let mp4 = media::make(ffmpeg, "camera.mp4", &format!("{PICTURE} {TONE} -t 8 {H264} {AAC}"));
+    media::make(ffmpeg, "camera.flv", &format!("-i {} -c copy", mp4.display()))
+}
+
+#[test]
+fn cameras_are_pulled_with_and_without_credentials_over_tcp_and_udp() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = camera_flv(&ffmpeg);
+    for (method, login) in
+        [("", ""), ("basic", "cam:secret@"), ("digest", "cam:secret@"), ("udp", "")]
+    {
+        let Some((camera, port)) = camera(&ffmpeg, method) else { return };
+        let server =
+            server(&ingest("cam", "stream", &format!("rtsp://{login}127.0.0.1:{port}/s"), ""));
+        let packets = play(&server, "cam", Duration::from_secs(4));
+        assert_from(&packets, &file);
+        assert!(units(&packets).len() > 50, "{method} {}", units(&packets).len());
+        assert!(
+            !server.log.all().iter().any(|line| line.contains("secret")),
+            "no password is told"
+        );
+        let udp = server.count("packets over UDP");
+        assert_eq!(udp, usize::from(method == "udp"), "UDP is for those who want it");
+        // A camera that goes is asked for again.
+        drop(camera);
+        server.line("tried again in");
+    }
+}
+
+#[test]
+fn wrong_credentials_are_said_and_not_tried_all_the_time() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let Some((_camera, port)) = camera(&ffmpeg, "digest") else { return };
+    let server = server(&ingest("cam", "stream", &format!("rtsp://cam:no@127.0.0.1:{port}/s"), ""));
+    server.line("the server refuses the credentials");
+    thread::sleep(Duration::from_secs(4));
+    assert_eq!(server.count("credentials"), 1, "once, until something else happens");
+}
+
+#[test]
+fn a_transport_stream_over_udp_is_taken_by_an_ingest() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = media::sample(&ffmpeg);
+    let port = free_port();
+    let server = server(&ingest("udp", "stream", &format!("udp://127.0.0.1:{port}"), ""));
+    let out = format!("udp://127.0.0.1:{port}?pkt_size=1316");
+    let mut sender = spawn(
+        &ffmpeg,
+        ["-v", "error", "-re", "-stream_loop", "-1", "-i", file.to_str().unwrap(), "-c", "copy"]
+            .into_iter()
+            .chain(["-f", "mpegts", &out]),
+    );
+    let packets = play(&server, "udp", Duration::from_secs(3));
+    assert!(units(&packets).len() > 40);
+    let all = media::flv_packets(&fs::read(&file).unwrap());
+    assert_part("pictures", &units(&packets), &units(&all));
+    sender.stop();
+    assert!(server.wait_for_line("the sender fell silent", 1, SOON * 2).is_some());
+}
+
+#[test]
+fn an_ingest_on_demand_begins_with_a_player_and_ends_after_the_last() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = media::sample(&ffmpeg);
+    let ingests = ingest("od", "file", file.to_str().unwrap(), "on_demand on; linger 2;");
+    let server = server(&ingests);
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(server.count("start publish"), 0, "nobody wants it");
+    let mut player = Peer::play(&server, "od");
+    player.packets(50);
+    drop(player);
+    let left = Instant::now();
+    server.line("ends, nobody plays it");
+    assert!(left.elapsed() > Duration::from_millis(1000));
+    let mut again = Peer::play(&server, "od");
+    again.packets(200);
+    assert_eq!(server.count("start publish"), 2);
+    assert_eq!(server.count("nobody plays it"), 1, "it stays while it is played");
+}
+
+#[test]
+fn a_reload_changes_one_ingest_and_leaves_the_others() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = media::sample(&ffmpeg);
+    let ts = sample_ts(&ffmpeg);
+    let (file, ts) = (file.to_str().unwrap(), ts.to_str().unwrap());
+    let server = server(&(ingest("a", "file", file, "") + &ingest("b", "file", file, "")));
+    let mut a = Peer::play(&server, "a");
+    a.packets(20);
+    server.line_number("start publish", 2);
+    // Another source for b, and c is new.
+    let changed = ingest("a", "file", file, "")
+        + &ingest("b", "file", ts, "")
+        + &ingest("c", "file", file, "");
+    reload(&server, &changed);
+    server.line_number("start publish", 4);
+    server.line("start publish /live/b from ingest b");
+    server.line("start publish /live/c from ingest c");
+    // b and c go.
+    reload(&server, &ingest("a", "file", file, ""));
+    server.line("ingest c");
+    server.line_number("stop publish", 3);
+    let mut dts = 0;
+    for packet in a.packets(100) {
+        if packet.kind == Kind::Video {
+            assert!(packet.dts >= dts);
+            dts = packet.dts;
+        }
+    }
+    assert_eq!(server.count("start publish /live/a"), 1, "a went on");
+}
+
+#[test]
+fn sources_that_are_no_good_are_said_once_and_harm_nobody() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = media::sample(&ffmpeg);
+    let dir = TempDir::new();
+    let Some((_nginx, port)) = nginx(&dir) else { return };
+    let www = dir.join("www");
+    let mut long = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n".to_vec();
+    while long.len() < 10 << 20 {
+        long.extend_from_slice(b"#EXTINF:1,\nnone.ts\n");
+    }
+    fs::write(www.join("long.m3u8"), long).unwrap();
+    fs::write(www.join("cycle.m3u8"), "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\ncycle.m3u8\n")
+        .unwrap();
+    fs::write(www.join("text.m3u8"), "hello").unwrap();
+    fs::write(www.join("noise.ts"), vec![7; 1 << 20]).unwrap();
+    fs::write(www.join("noise.flv"), vec![7; 1 << 20]).unwrap();
+    let mut cut = fs::read(&file).unwrap();
+    cut.truncate(300);
+    fs::write(www.join("cut.flv"), &cut).unwrap();
+    fs::write(www.join("empty.flv"), []).unwrap();
+    let url = |path: &str| format!("http://127.0.0.1:{port}/{path}");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_port = silent.local_addr().unwrap().port();
+    let cases = [
+        ("long", url("long.m3u8"), "playlist longer than limit playlist_bytes"),
+        ("cycle", url("cycle.m3u8"), "playlists that list only one another"),
+        ("text", url("text.m3u8"), "a playlist begins with #EXTM3U"),
+        ("loop", url("loop.flv"), "/loop.flv, which is not followed"),
+        ("closed", url("closed.flv"), "the server answers 403"),
+        ("none", url("none.ts"), "the server answers 404"),
+        ("noise", url("noise.ts"), "not a transport stream"),
+        ("noiseflv", url("noise.flv"), "not an FLV file"),
+        ("empty", www.join("empty.flv").display().to_string(), "no packet in it"),
+        ("gone", "./gone.flv".into(), "No such file"),
+        ("https", "https://127.0.0.1/a.m3u8".into(), "https is not spoken"),
+        ("format", "./a.mkv".into(), "needs `ffmpeg PATH;`"),
+        ("silent", format!("http://127.0.0.1:{silent_port}/a.flv"), "timed out after"),
+        ("refused", format!("rtmp://127.0.0.1:{}/live/x", free_port()), "refused"),
+    ];
+    let mut ingests = ingest("good", "file", file.to_str().unwrap(), "");
+    for (id, url, _) in &cases {
+        ingests += &ingest(id, "stream", url, "");
+    }
+    let server = server(&ingests);
+    let mut player = Peer::play(&server, "good");
+    player.packets(20);
+    for (id, _, what) in &cases {
+        let line = (0..150).find_map(|_| {
+            let lines = server.log.all();
+            let found =
+                lines.iter().find(|l| l.contains(&format!("ingest {id} ")) && l.contains(what));
+            if found.is_none() {
+                thread::sleep(Duration::from_millis(100));
+            }
+            found.cloned()
+        });
+        assert!(line.is_some(), "{id}: {what}");
+    }
+    player.packets(100);
+    let about_long = server.count("limit playlist_bytes");
+    assert!(about_long <= 2, "{about_long}");
+    assert!(server.resident() < 60_000, "{} KB", server.resident());
+}
+
+#[test]
+fn a_server_that_sends_half_a_tag_and_stops_is_left() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let bytes = fs::read(media::sample(&ffmpeg)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://127.0.0.1:{}/a.flv", listener.local_addr().unwrap().port());
+    let config = "publish { normal_timeout 1000; firstpkt_timeout 1000; }";
+    let server = Server::with(&format!(
+        "vhost __defaultVhost__ {{ {config} {} }}",
+        ingest("a", "stream", &url, "")
+    ));
+    let (mut socket, _) = listener.accept().unwrap();
+    let _ = socket.read(&mut [0; 1024]);
+    socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+    socket.write_all(&bytes[..20_000]).unwrap();
+    server.line("start publish");
+    server.line("the sender fell silent");
+    server.line("stop publish");
+    let (mut again, _) = listener.accept().unwrap();
+    assert!(again.read(&mut [0; 1024]).unwrap() > 0, "it is asked again");
+}
