@@ -244,8 +244,9 @@ pub const INPUTS: usize = if MAX_STREAMS < 64 { MAX_STREAMS } else { 64 };
 /// The most that such a stream has in memory beside its packets, by what is in this image.
 pub const INPUT_BYTES: usize = {
     let rtsp = with(board::HAS_RTSP, RTSP_INPUT);
-    let ts = with(board::HAS_CASTER_MPEGTS, TS_INPUT);
-    if rtsp > ts { rtsp } else { ts }
+    let ts = with(board::HAS_CASTER_MPEGTS || board::HAS_INGEST, TS_INPUT);
+    let fetched = FETCH_BYTES + PLAYLIST_SEGMENTS * (PLAYLIST_LINE + 64);
+    (if rtsp > ts { rtsp } else { ts }) + with(board::HAS_INGEST, fetched)
 };
 /// The same over RTSP: packets of one video and one audio track that wait for late ones, the picture
 /// in progress, what was announced, a message.
@@ -510,7 +511,7 @@ pub fn clients(max_connections: u32) -> usize {
 /// allowed, all of them doing their worst: media, streams (each has a connection, and one to the
 /// origin where it may be fetched), connections,
 /// copies for stalled players, the buffers that exist once, and what the services of this image
-/// have. The kernel's socket buffers are not counted.
+/// have. The kernel's socket buffers and child processes are not counted.
 pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
@@ -539,6 +540,7 @@ const SERVICES: usize = {
         + with(board::HAS_HEARTBEAT, FETCH_BYTES)
         + with(board::HAS_STATS, (STREAMS_KNOWN + MAX_STREAMS) * KNOWN_BYTES)
         + with(board::HAS_API, API_OUT)
+        + with(board::HAS_PROCESS, CHILDREN * (CHILD_READ.0 + 8 * 1024))
         + with(board::HAS_EDGE, PULLS_UNSEEN * CLIENT_BYTES)
         + with(board::HAS_FORWARD, FORWARDS_ALL * CLIENT_BYTES)
 };
