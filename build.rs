@@ -1,5 +1,6 @@
-//! Turns `boards/$BOARD.toml` (`generic` unless set) into constants of `limits`, and the presets of
-//! `Cargo.toml` into a table. What is wrong with a board ends the build with the line.
+//! Turns `boards/$BOARD.toml` (`generic` unless set) and the features of this image into constants
+//! of `limits`, and the presets of `Cargo.toml` into a table. What is wrong with a board ends the
+//! build with the line.
 
 use std::collections::BTreeMap;
 use std::{env, fmt::Write, fs, path::Path};
@@ -28,7 +29,7 @@ fn main() {
     }
     println!("cargo:rerun-if-env-changed=BOARD");
     let features = features(&read("Cargo.toml"));
-    write("limits.rs", &limits(&board, &file, &features));
+    write("limits.rs", &(limits(&board, &file, &features) + &image(&features)));
     write("presets.rs", &presets(&features));
 }
 
@@ -71,6 +72,17 @@ fn limits(board: &str, file: &str, features: &BTreeMap<String, Vec<String>>) -> 
     }
     for name in NAMES.iter().chain(&["memory"]) {
         assert!(seen.iter().any(|s| s == name), "{file}: {name} is not set");
+    }
+    out
+}
+
+/// `HAS_...`: whether a feature is in this image.
+fn image(features: &BTreeMap<String, Vec<String>>) -> String {
+    let mut out = String::new();
+    for feature in features.keys() {
+        let name = feature.to_uppercase().replace('-', "_");
+        let has = env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
+        let _ = writeln!(out, "pub const HAS_{}: bool = {has};", name.trim_start_matches('_'));
     }
     out
 }

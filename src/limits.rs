@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-/// The numbers of the board, from `boards/<board>.toml`.
-#[allow(missing_docs, unreachable_pub)]
+/// The numbers of the board, from `boards/<board>.toml`, and what is in the image.
+#[allow(dead_code, missing_docs, unreachable_pub)]
 mod board {
     include!(concat!(env!("OUT_DIR"), "/limits.rs"));
 }
@@ -144,9 +144,11 @@ pub const UPSTREAM_STALL: Duration = Duration::from_secs(10);
 /// Servers that a stream is passed on to; each is a connection, [`CLIENT_BYTES`] at most. The others are
 /// not used, and logged.
 pub const FORWARDS: usize = 32;
+/// The same for all streams together. One more is not begun, and logged.
+pub const FORWARDS_ALL: usize = MAX_CLIENTS / 4;
 /// Streams that an edge fetches because somebody asked for a playlist of them, and that never came; a
 /// connection each. One more is not fetched before one of them is given up or comes.
-pub const PULLS_UNSEEN: usize = 64;
+pub const PULLS_UNSEEN: usize = if MAX_STREAMS < 64 { MAX_STREAMS } else { 64 };
 /// A stream that is fetched and of which nothing came for so long is not published here any more.
 pub const UPSTREAM_LOST: Duration = Duration::from_secs(10);
 /// A server that could not be reached is tried after all others for so long.
@@ -241,8 +243,13 @@ pub const RTP_AUDIO_FRAME: usize = 16 * 1024;
 /// Streams at once that come in as MPEG-TS or over RTSP, [`INPUT_BYTES`] each beside their media.
 /// One more is refused.
 pub const INPUTS: usize = if MAX_STREAMS < 64 { MAX_STREAMS } else { 64 };
-/// The most that such a stream has in memory beside its packets.
-pub const INPUT_BYTES: usize = if RTSP_INPUT > TS_INPUT { RTSP_INPUT } else { TS_INPUT };
+/// The most that such a stream has in memory beside its packets, by what is in this image.
+pub const INPUT_BYTES: usize = {
+    let rtsp = with(board::HAS_RTSP, RTSP_INPUT);
+    let ts = with(board::HAS_CASTER_MPEGTS || board::HAS_INGEST, TS_INPUT);
+    let fetched = FETCH_BYTES + PLAYLIST_SEGMENTS * (PLAYLIST_LINE + 64);
+    (if rtsp > ts { rtsp } else { ts }) + with(board::HAS_INGEST, fetched)
+};
 /// The same over RTSP: packets of one video and one audio track that wait for late ones, the picture
 /// in progress, what was announced, a message.
 const RTSP_INPUT: usize = 2 * RTP_REORDER_BYTES
@@ -503,30 +510,46 @@ pub fn clients(max_connections: u32) -> usize {
 }
 
 /// The most memory that the process can use for its work, in bytes, with `clients` connections
-/// allowed, all of them doing their worst: media, streams (each has a connection), connections,
-/// copies for stalled players, and the buffers that exist once. The kernel's socket buffers are
-/// not counted.
+/// allowed, all of them doing their worst: media, streams (each has a connection, and one to the
+/// origin where it may be fetched), connections, copies for stalled players, the buffers that exist
+/// once, and what the services of this image have. The kernel's socket buffers and child processes
+/// are not counted.
 pub const fn worst_case(clients: usize) -> usize {
     let clients = if clients < MAX_CLIENTS { clients } else { MAX_CLIENTS };
     let streams = if clients < MAX_STREAMS { clients } else { MAX_STREAMS };
     let inputs = if streams < INPUTS { streams } else { INPUTS };
     let once = 2 * READ_BUF + 2 * IMAGE_MAX + LOG_QUEUE + MEDIA_KEPT + STALLED_BYTES;
-    let files = FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
-    let told = (STREAMS_KNOWN + MAX_STREAMS) * KNOWN_BYTES + API_OUT;
-    let services = HLS_RAM
-        + DISK_RESERVE
-        + files
-        + (FETCHES + HOOK_NOTIFIES + HEARTBEATS) * FETCH_BYTES
-        + HOOK_QUEUE
-        + told;
     // A 32-bit machine has no more than it can address.
     clients
         .saturating_mul(CLIENT_BYTES)
         .saturating_add(streams.saturating_mul(STREAM_BYTES))
         .saturating_add(inputs.saturating_mul(INPUT_BYTES))
+        .saturating_add(with(board::HAS_EDGE, streams.saturating_mul(CLIENT_BYTES)))
         .saturating_add(MEDIA_POOL)
         .saturating_add(once)
-        .saturating_add(services)
+        .saturating_add(SERVICES)
+}
+
+/// The most that the services of this image have in memory beside what they have of each stream.
+const SERVICES: usize = {
+    let writes = board::HAS_HLS || board::HAS_HDS || board::HAS_DVR;
+    let files = FILE_PIECES * FILE_PIECE + 2 * MP4_INDEXES * MP4_INDEX;
+    let hooks = (FETCHES + HOOK_NOTIFIES) * FETCH_BYTES + HOOK_QUEUE;
+    with(board::HAS_HLS, HLS_RAM)
+        + with(writes, DISK_RESERVE)
+        + with(board::HAS_STATIC_FILES, files)
+        + with(board::HAS_HOOKS, hooks)
+        + with(board::HAS_HEARTBEAT, HEARTBEATS * FETCH_BYTES)
+        + with(board::HAS_STATS, (STREAMS_KNOWN + MAX_STREAMS) * KNOWN_BYTES)
+        + with(board::HAS_API, API_OUT)
+        + with(board::HAS_PROCESS, CHILDREN * (CHILD_READ.0 + 8 * 1024))
+        + with(board::HAS_EDGE, PULLS_UNSEEN * CLIENT_BYTES)
+        + with(board::HAS_FORWARD, FORWARDS_ALL * CLIENT_BYTES)
+};
+
+/// The bytes of what may not be there.
+const fn with(there: bool, bytes: usize) -> usize {
+    if there { bytes } else { 0 }
 }
 
 /// With less memory than the worst case: what to lower, and to how much. Nothing when `available`
@@ -578,8 +601,11 @@ mod tests {
     #[test]
     fn the_sum_counts_every_connection_and_stream_that_may_be() {
         let more = worst_case(2) - worst_case(1);
-        assert_eq!(more, CLIENT_BYTES + STREAM_BYTES + INPUT_BYTES);
+        let origin = with(board::HAS_EDGE, CLIENT_BYTES);
+        assert_eq!(more, CLIENT_BYTES + STREAM_BYTES + INPUT_BYTES + origin);
         assert_eq!(worst_case(MAX_CLIENTS), worst_case(usize::MAX), "the board has no more");
+        assert_eq!(INPUT_BYTES > 0, board::HAS_RTSP || board::HAS_CASTER_MPEGTS);
+        assert!(SERVICES >= with(board::HAS_HLS, HLS_RAM) + with(board::HAS_API, API_OUT));
         assert!(worst_case(1) > MEDIA_POOL + STALLED_BYTES);
     }
 

@@ -164,7 +164,7 @@ fn a_package_of_debian_installs_program_configuration_and_unit() {
         );
         let unit = fs::read_to_string(dir.join("lib/systemd/system/runnel.service")).unwrap();
         assert!(unit.contains("ExecStart=/usr/bin/runnel -c /etc/runnel/runnel.conf"), "{unit}");
-        assert!(!unit.contains('@'), "{unit}");
+        assert!(!unit.contains("@PREFIX@"), "{unit}");
     }
 }
 

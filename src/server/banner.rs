@@ -122,6 +122,8 @@ pub fn limits(config: &Config) -> String {
         ("http_head", limits::HTTP_HEAD, "bytes of the head of an HTTP request; more is refused"),
         ("http_headers", limits::HTTP_HEADERS, "lines of it"),
         ("http_body", limits::HTTP_BODY, "bytes of a request's body in memory; more is refused"),
+        ("forwards", limits::FORWARDS, "servers that a stream is passed on to"),
+        ("forwards_all", limits::FORWARDS_ALL, "the same of all streams; more are not begun"),
         ("fetches", limits::FETCHES, "HTTP requests of a service at once; the next one waits"),
         ("fetch_kept", limits::FETCH_KEPT, "connections of a service kept; the oldest is closed"),
         ("hook_requests", limits::HOOK_REQUESTS_VHOST, "of a vhost, of fetches; the next waits"),

@@ -12,7 +12,7 @@ use crate::context::{self, Context};
 use crate::hub::pithy::Stage;
 use crate::hub::{Client, Lag, Sink, SinkError, StreamKey};
 use crate::io::log as tank;
-use crate::limits::{FORWARDS, RING_BYTES, UPSTREAM_DRAIN};
+use crate::limits::{FORWARDS, FORWARDS_ALL, RING_BYTES, UPSTREAM_DRAIN};
 use crate::media::Packet;
 use crate::service::admission::{Refusal, Step};
 use crate::service::relay::balance::Backoff;
@@ -86,6 +86,16 @@ fn start(
     text: &str,
     target: Target,
 ) -> Option<Rc<Stop>> {
+    let name = (key.clone(), text.to_owned());
+    let forwards = cx.part::<Forwards>();
+    let full = {
+        let all = forwards.0.borrow();
+        all.len() >= FORWARDS_ALL && !all.contains_key(&name)
+    };
+    if full {
+        log::error!("forward: {key} is not passed on to {text}, {FORWARDS_ALL} run already");
+        return None;
+    }
     let Forward { retry, retry_max, buffer, buffer_bytes, .. } = &*vhost.forward;
     let settings = context::settings(vhost);
     let ms = u32::try_from(buffer.0.as_millis()).unwrap_or(u32::MAX).max(MIN_MS);
@@ -98,9 +108,7 @@ fn start(
         }
     };
     let stop = Rc::new(Stop::default());
-    let name = (key.clone(), text.to_owned());
     // One that still sends the end of the stream before is in the way.
-    let forwards = cx.part::<Forwards>();
     if let Some(before) = forwards.0.borrow_mut().insert(name.clone(), stop.clone()) {
         before.now();
     }
