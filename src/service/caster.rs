@@ -1,6 +1,6 @@
 //! The `stream_caster` blocks of the configuration: which of them run, and what a reload changes.
 
-use super::input::{Input, Inputs};
+use super::inputs::{Input, Inputs};
 use crate::config::{Caster, Config, Endpoint, StreamCaster};
 use crate::context::Context;
 use crate::io::run::Once;

@@ -11,7 +11,7 @@ mod udp;
 
 use super::Service;
 use super::admission::{Refusal, tell_closed};
-use super::input::{Input, Inputs, State};
+use super::inputs::{Input, Inputs, State};
 use super::program::{self, Change, Guard, Job, argv};
 use crate::config::{Ingest, InputType};
 use crate::context::Context;
