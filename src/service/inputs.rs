@@ -23,7 +23,7 @@ impl Inputs {
     }
 
     /// Enters an input: `service` takes it in, `name` tells it from others, `output` is where it
-    /// is published. Beyond [`INPUTS_LISTED`] it works, but is not listed.
+    /// is published; both without what is secret. Beyond [`INPUTS_LISTED`] it works, but is not listed.
     pub fn enter(&self, service: &'static str, name: String, output: String) -> Rc<Input> {
         let input = Rc::new(Input { service, name, output, ..Input::default() });
         let mut all = self.all.borrow_mut();
@@ -71,7 +71,7 @@ pub struct Input {
     pub service: &'static str,
     /// What tells it from others: where it listens, or what it pulls.
     pub name: String,
-    /// Where it is published, as the configuration says it.
+    /// Where it is published, as the configuration says it, without what is secret.
     pub output: String,
     sessions: RefCell<Vec<Weak<Session>>>,
     bytes: Cell<u64>,
