@@ -20,6 +20,11 @@ pub fn shown(url: &str) -> String {
     format!("{scheme}://{authority}{}{}", path.join("/"), query.unwrap_or_default())
 }
 
+/// A text with urls in it, each of them [`shown`].
+pub fn text(text: &str) -> String {
+    text.split(' ').map(shown).collect::<Vec<_>>().join(" ")
+}
+
 /// [`shown`], and without the last part of the path, which is the key of the stream where streams
 /// are passed on to, unless the server fills it in.
 pub fn without_key(url: &str) -> String {
@@ -111,5 +116,7 @@ mod tests {
         for (url, want, bare) in CASES {
             assert_eq!((shown(url).as_str(), without_key(url).as_str()), (*want, *bare), "{url}");
         }
+        let told = text("http://u:s3@h/a?k=s3: the server  answers 404");
+        assert_eq!(told, "http://h/a?k=... the server  answers 404");
     }
 }

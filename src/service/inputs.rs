@@ -1,6 +1,7 @@
 //! Streams that come in by other protocols than RTMP: what the configuration asks for, and how each
 //! of them is doing.
 
+use crate::config::shown;
 use crate::hub::session::{Kick, Session};
 use crate::io::clock;
 use crate::limits::{INPUTS, INPUTS_LISTED};
@@ -184,9 +185,9 @@ impl Input {
         self.last_error.borrow().clone()
     }
 
-    /// Something went wrong.
+    /// Something went wrong. Whoever reads the API reads it: urls in it are told without secrets.
     pub fn fail(&self, what: &dyn Display) {
-        let failure = Failure { at: clock::unix(), text: what.to_string() };
+        let failure = Failure { at: clock::unix(), text: shown::text(&what.to_string()) };
         *self.last_error.borrow_mut() = Some(failure);
     }
 
@@ -234,11 +235,11 @@ mod tests {
         let inputs = Inputs::default();
         let one = inputs.enter("caster-flv", "flv 8936".into(), "rtmp://a/b/c".into());
         let two = inputs.enter("caster-flv", "flv 8937".into(), "rtmp://a/b/c".into());
-        one.fail(&"broken");
+        one.fail(&"http://u:p@h/a?k=s3 broken");
         assert_eq!(inputs.all().len(), 2);
         inputs.leave(&one);
         assert_eq!(inputs.all().iter().map(|i| i.name.as_str()).collect::<Vec<_>>(), ["flv 8937"]);
-        assert_eq!(one.last_error().map(|e| e.text), Some("broken".into()));
+        assert_eq!(one.last_error().map(|e| e.text), Some("http://h/a?k=... broken".into()));
         assert_eq!((two.streams(), two.restarts(), two.since()), (0, 0, None));
     }
 }
