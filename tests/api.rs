@@ -664,20 +664,20 @@ fn inputs_are_told_without_their_secrets() {
     };
     let one = format!("rtmp://127.0.0.1:{}/live/demo?password=s3cret", source.server.port);
     let two = format!("rtsp://user:s3cret@127.0.0.1:{away}/a?token=s3cret");
-    let text = format!(
+    let vhost = format!(
         "vhost __defaultVhost__ {{ {} {}
          forward {{ enabled off; destination rtmp://a.example/live2/s3cret; }} }}",
         ingest("one", &one),
         ingest("two", &two)
     );
-    let api = Api::start("raw_api { enabled on; allow_query on; } token s3cret;", &text);
+    let api = Api::start("raw_api { enabled on; allow_query on; } token s3cret;", &vhost);
     let inputs = || list(&api.json("/api/v1/inputs"), "inputs");
     eventually("one runs, the other is tried again", SOON, || match inputs().as_slice() {
         [one, two] => {
             number(one, "bytes") > 1000.0
-                && text_of(&one["state"]) == "running"
-                && text_of(&two["state"]) == "retrying"
-                && !text_of(&two["error"]).is_empty()
+                && text(one, "state") == "running"
+                && text(two, "state") == "retrying"
+                && !text(two, "error").is_empty()
         }
         _ => false,
     });
@@ -690,7 +690,7 @@ fn inputs_are_told_without_their_secrets() {
     }
     let two = list(&api.json("/api/v1/inputs/?start=1&count=1"), "inputs");
     let name = format!("ingest two rtsp://127.0.0.1:{away}/a?token=...");
-    assert_eq!(two.iter().map(|input| text_of(&input["name"])).collect::<Vec<_>>(), [name]);
+    assert_eq!(two.iter().map(|input| text(input, "name")).collect::<Vec<_>>(), [name]);
     let page = |path: &str| String::from_utf8(get(api.port, path, "").1).unwrap();
     let metrics = page("/metrics");
     let up = |name: &str| {
