@@ -702,6 +702,66 @@ fn prometheus_takes_the_metrics() {
     });
 }
 
+#[cfg(feature = "ingest")]
+#[test]
+fn inputs_are_told_without_their_secrets() {
+    let source = Api::start_with("", "vhost __defaultVhost__ { }", &["--demo"]);
+    let away = free_port();
+    let ingest = |name: &str, url: &str| {
+        format!(
+            "ingest {name} {{ enabled on; input {{ type stream; url {url}; }}
+             engine {{ enabled off; output rtmp://127.0.0.1:[port]/live/{name}?token=s3cret; }} }}"
+        )
+    };
+    let one = format!("rtmp://127.0.0.1:{}/live/demo?password=s3cret", source.server.port);
+    let two = format!("rtsp://user:s3cret@127.0.0.1:{away}/a?token=s3cret");
+    let vhost = format!(
+        "vhost __defaultVhost__ {{ {} {}
+         forward {{ enabled off; destination rtmp://a.example/live2/s3cret; }} }}",
+        ingest("one", &one),
+        ingest("two", &two)
+    );
+    let api = Api::start("raw_api { enabled on; allow_query on; } token s3cret;", &vhost);
+    let inputs = || list(&api.json("/api/v1/inputs"), "inputs");
+    eventually("one runs, the other is tried again", SOON, || match inputs().as_slice() {
+        [one, two] => {
+            number(one, "bytes") > 1000.0
+                && text(one, "state") == "running"
+                && text(two, "state") == "retrying"
+                && !text(two, "error").is_empty()
+        }
+        _ => false,
+    });
+    for input in inputs() {
+        assert_kinds(
+            &input,
+            "service:s name:s output:s state:s streams:n bytes:n packets:n damage:n age_ms:n \
+             starts:n restarts:n error:s",
+        );
+    }
+    let two = list(&api.json("/api/v1/inputs/?start=1&count=1"), "inputs");
+    let name = format!("ingest two rtsp://127.0.0.1:{away}/a?token=...");
+    assert_eq!(two.iter().map(|input| text(input, "name")).collect::<Vec<_>>(), [name]);
+    let page = |path: &str| String::from_utf8(get(api.port, path, "").1).unwrap();
+    let metrics = page("/metrics");
+    let up = |name: &str| {
+        let line = metrics.lines().find(|line| {
+            line.starts_with(&format!("runnel_input_up{{service=\"ingest\",name=\"ingest {name} "))
+        });
+        line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
+    };
+    assert_eq!((up("one"), up("two")), (Some("1".into()), Some("0".into())), "{metrics}");
+    for path in [
+        "/metrics",
+        "/api/v1/inputs",
+        "/api/v1/raw?rpc=query&scope=global",
+        "/api/v1/raw?rpc=query&scope=vhost&vhost=__defaultVhost__",
+    ] {
+        let page = page(path);
+        assert!(page.len() > 100 && !page.contains("s3cret"), "{path}: {page}");
+    }
+}
+
 #[test]
 fn heartbeats_come_with_the_summary() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();

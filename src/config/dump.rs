@@ -1,6 +1,7 @@
 //! What a configuration says, for programs that show it.
 
 use super::section::Section;
+use super::shown;
 use super::{Config, Vhost};
 use crate::media::decimal;
 
@@ -45,7 +46,12 @@ fn section(section: &mut dyn Section) -> Vec<(&'static str, Said)> {
         if kind.starts_with("text") && SECRET.iter().any(|word| field.name.contains(word)) {
             continue;
         }
-        let words = || text.split_ascii_whitespace().map(str::to_owned).collect();
+        let hide = |word: &str| match field.name {
+            "destination" => shown::without_key(word),
+            "output" if !is_here(word) => shown::without_key(word),
+            _ => shown::shown(word),
+        };
+        let words = || text.split_ascii_whitespace().map(hide).collect();
         let value = match kind.as_str() {
             "{ }" => match value.sections().pop() {
                 Some(inner) => Said::Block(self::section(inner)),
@@ -59,12 +65,21 @@ fn section(section: &mut dyn Section) -> Vec<(&'static str, Said)> {
             kind if kind.ends_with(" ...") => Said::List(words()),
             _ => match decimal(&text) {
                 Some(number) if kind != "text" => Said::Number(number),
-                _ => Said::Text(text),
+                _ => Said::Text(hide(&text)),
             },
         };
         said.push((field.name, value));
     }
     said
+}
+
+/// Whether a stream that is published there stays on this machine.
+fn is_here(output: &str) -> bool {
+    let host = output.split_once("://").map_or("", |(_, rest)| rest);
+    ["127.0.0.1", "localhost", "[::1]"].iter().any(|here| {
+        let rest = host.strip_prefix(here);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/', '?']))
+    })
 }
 
 /// Parts of the names of directives whose values are secrets.
@@ -98,5 +113,36 @@ mod tests {
         assert_eq!(find(&play, "mw_latency"), Some(Said::Text("auto".into())));
         assert!(matches!(find(&said, "ingest"), Some(Said::Blocks(all)) if all.len() == 1));
         assert_eq!(vhost(&config, "b"), None);
+    }
+
+    #[test]
+    fn secrets_are_not_told() {
+        let text = b"listen 1; http_api { enabled on; token s3; }
+            stream_caster { enabled on; caster rtsp; listen 9; output rtmp://127.0.0.1/[app]/[stream];
+                username u; password s3; }
+            heartbeat { url http://u:s3@h/a?k=s3; }
+            vhost a { signed_url { secret s3 s3b; }
+                forward { enabled on; destination 10.0.0.2 rtmp://a.example/live2/s3 rtmp://h/[app]/[stream]?k=s3; }
+                http_hooks { enabled on; on_play http://h/x?secret=s3 http://u:s3@h/y; }
+                ingest i { enabled on; input { type stream; url rtsp://u:s3@cam/user=u&password=s3?k=s3; }
+                    engine { enabled off; output rtmp://a.example/live2/s3; } }
+                ingest j { enabled on; input { type stream; url http://h/a.flv; }
+                    engine { enabled off; output rtmp://127.0.0.1:1935/live/cam?token=s3; } } }";
+        let config = super::super::load(text).unwrap().config;
+        let said = format!("{:?} {:?}", global(&config), vhost(&config, "a").unwrap());
+        assert!(!said.contains("s3"), "{said}");
+        for there in [
+            "10.0.0.2",
+            "rtmp://a.example/live2/...",
+            "rtmp://h/[app]/[stream]?k=...",
+            "http://h/x?secret=...",
+            "http://h/y",
+            "rtsp://cam/user=...&password=...?k=...",
+            "rtmp://127.0.0.1:1935/live/cam?token=...",
+            "rtmp://127.0.0.1/[app]/[stream]",
+            "http://h/a?k=...",
+        ] {
+            assert!(said.contains(there), "{there}: {said}");
+        }
     }
 }

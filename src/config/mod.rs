@@ -20,6 +20,7 @@ mod presets;
 mod programs;
 mod reference;
 mod section;
+pub mod shown;
 mod tree;
 mod value;
 mod vhost;

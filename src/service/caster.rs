@@ -1,6 +1,7 @@
 //! The `stream_caster` blocks of the configuration: which of them run, and what a reload changes.
 
-use super::input::{Input, Inputs};
+use super::inputs::{Input, Inputs};
+use crate::config::shown;
 use crate::config::{Caster, Config, Endpoint, StreamCaster};
 use crate::context::Context;
 use crate::io::run::Once;
@@ -54,7 +55,7 @@ pub fn follow(cx: &Rc<Context>, kind: Caster) -> Vec<Rc<Running>> {
         .into_iter()
         .map(|block| {
             let name = format!("{} {}", block.caster.word(), block.listen);
-            let input = inputs.enter(kind.needs(), name, block.output.clone());
+            let input = inputs.enter(kind.needs(), name, shown::shown(&block.output));
             Rc::new(Running { block, input, stop: RefCell::default() })
         })
         .collect();

@@ -2,7 +2,8 @@
 //! time is listened to.
 
 use super::caster::{self, Running};
-use super::input::{Feed, Inputs, Named, Target, unless_kicked};
+use super::input::{Feed, Named, Target, unless_kicked};
+use super::inputs::Inputs;
 use super::{Service, Task};
 use crate::config::Caster;
 use crate::context::Context;

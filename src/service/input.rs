@@ -1,5 +1,5 @@
-//! Streams that come in by other protocols than RTMP: where they are published, what every such
-//! stream does on its way into the hub, and how the inputs of the server are doing.
+//! Streams that come in by other protocols than RTMP: where they are published, and what every such
+//! stream does on its way into the hub.
 
 mod order;
 
@@ -10,20 +10,20 @@ use crate::hub::session::{Kick, Session};
 use crate::hub::{Caller, Client, ClientKind, StreamKey};
 use crate::io::clock;
 use crate::io::stage::Progress;
-use crate::limits::{INPUTS, INPUTS_LISTED, NAME_MAX, URL_MAX};
+use crate::limits::{NAME_MAX, URL_MAX};
 use crate::media::Packet;
 use crate::media::arena::{Arena, Memory};
 use crate::media::timeline::{Start, Timeline};
 use crate::proto::rtmp::url;
 use crate::service::admission::{Event, Refusal, Step, ask, tell};
 use crate::service::ingress::Ingress;
+use crate::service::inputs::Input;
 use core::net::IpAddr;
 use order::Order;
-use std::cell::{Cell, RefCell};
 use std::fmt::{self, Display};
 use std::future::poll_fn;
 use std::pin::pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{self, Poll};
 use std::time::Duration;
 
@@ -101,205 +101,6 @@ fn refused(text: &str) -> Refusal {
     Refusal::new(2006, text)
 }
 
-/// What is known of all inputs of the process: a part of the context.
-#[derive(Debug, Default)]
-pub struct Inputs {
-    all: RefCell<Vec<Rc<Input>>>,
-    places: Rc<Cell<usize>>,
-}
-
-impl Inputs {
-    /// Every input that the configuration asks for, whether something comes in or not.
-    pub fn all(&self) -> Vec<Rc<Input>> {
-        self.all.borrow().clone()
-    }
-
-    /// Enters an input: `service` takes it in, `name` tells it from others, `output` is where it
-    /// is published. Beyond [`INPUTS_LISTED`] it works, but is not listed.
-    pub fn enter(&self, service: &'static str, name: String, output: String) -> Rc<Input> {
-        let input = Rc::new(Input { service, name, output, ..Input::default() });
-        let mut all = self.all.borrow_mut();
-        if all.len() < INPUTS_LISTED {
-            all.push(input.clone());
-        }
-        input
-    }
-
-    /// The input is no more: what it publishes ends.
-    pub fn leave(&self, input: &Rc<Input>) {
-        self.all.borrow_mut().retain(|other| !Rc::ptr_eq(other, input));
-        input.over.set(true);
-        for session in input.sessions.borrow().iter().filter_map(Weak::upgrade) {
-            session.kick(Kick::Input);
-        }
-    }
-
-    /// A place for a stream with memory of its own, of which there are [`INPUTS`].
-    pub fn place(&self) -> Result<Place, Refusal> {
-        let taken = self.places.get();
-        if taken >= INPUTS {
-            let text = format!("{INPUTS} streams come in by RTSP and MPEG-TS already");
-            return Err(Refusal::new(1021, text));
-        }
-        self.places.set(taken + 1);
-        Ok(Place(self.places.clone()))
-    }
-}
-
-/// A place for a stream, until it is dropped.
-#[derive(Debug)]
-pub struct Place(Rc<Cell<usize>>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
-
-/// One input of the configuration, and how it is doing.
-#[derive(Debug, Default)]
-pub struct Input {
-    /// The service that takes it in, by the name of its feature.
-    pub service: &'static str,
-    /// What tells it from others: where it listens, or what it pulls.
-    pub name: String,
-    /// Where it is published, as the configuration says it.
-    pub output: String,
-    sessions: RefCell<Vec<Weak<Session>>>,
-    bytes: Cell<u64>,
-    packets: Cell<u64>,
-    damage: Cell<u64>,
-    starts: Cell<u32>,
-    since: Cell<Option<u64>>,
-    last_error: RefCell<Option<Failure>>,
-    over: Cell<bool>,
-    state: Cell<State>,
-}
-
-/// What an input is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
-    /// It waits for a sender, or for the first player.
-    #[default]
-    Waiting,
-    /// It turns to where its stream comes from.
-    Connecting,
-    /// Something comes in, or its program runs.
-    Running,
-    /// It failed, and is tried again after a pause.
-    Retrying,
-}
-
-impl Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Waiting => "waiting",
-            Self::Connecting => "connecting",
-            Self::Running => "running",
-            Self::Retrying => "retrying",
-        })
-    }
-}
-
-/// Something that went wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// When, in milliseconds since 1970.
-    pub at: u64,
-    /// What.
-    pub text: String,
-}
-
-impl Input {
-    /// Streams that it publishes now.
-    pub fn streams(&self) -> usize {
-        self.sessions.borrow().iter().filter(|session| session.strong_count() > 0).count()
-    }
-
-    /// Bytes that came in so far, all its streams together.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.get()
-    }
-
-    /// Packets that were published so far.
-    pub fn packets(&self) -> u64 {
-        self.packets.get()
-    }
-
-    /// Losses and damages of the transport so far.
-    pub fn damage(&self) -> u64 {
-        self.damage.get()
-    }
-
-    /// Streams that began so far.
-    pub fn starts(&self) -> u32 {
-        self.starts.get()
-    }
-
-    /// How often it began anew.
-    pub fn restarts(&self) -> u32 {
-        self.starts.get().saturating_sub(1)
-    }
-
-    /// When the newest of its streams began, by the process's clock in milliseconds; `None` when
-    /// nothing comes in.
-    pub fn since(&self) -> Option<u64> {
-        self.since.get().filter(|_| self.state() == State::Running)
-    }
-
-    /// What it is doing; of a caster, whether something comes in.
-    pub fn state(&self) -> State {
-        match self.state.get() {
-            State::Waiting if self.streams() > 0 => State::Running,
-            state => state,
-        }
-    }
-
-    /// It does something else from now on.
-    pub fn set_state(&self, state: State) {
-        self.state.set(state);
-    }
-
-    /// A program that publishes for it was started.
-    pub fn count_start(&self) {
-        self.starts.set(self.starts.get().saturating_add(1));
-        self.since.set(Some(clock::now()));
-    }
-
-    /// Whether the configuration has it no more.
-    pub fn is_over(&self) -> bool {
-        self.over.get()
-    }
-
-    /// What went wrong last.
-    pub fn last_error(&self) -> Option<Failure> {
-        self.last_error.borrow().clone()
-    }
-
-    /// Something went wrong.
-    pub fn fail(&self, what: &dyn Display) {
-        let failure = Failure { at: clock::unix(), text: what.to_string() };
-        *self.last_error.borrow_mut() = Some(failure);
-    }
-
-    /// Adds to [`damage`](Self::damage).
-    pub fn add_damage(&self, count: u64) {
-        self.damage.set(self.damage.get().saturating_add(count));
-    }
-
-    fn begin(&self, session: &Rc<Session>) {
-        let mut sessions = self.sessions.borrow_mut();
-        sessions.retain(|session| session.strong_count() > 0);
-        sessions.push(Rc::downgrade(session));
-        self.starts.set(self.starts.get().saturating_add(1));
-        self.since.set(Some(clock::now()));
-    }
-
-    fn end(&self, session: &Rc<Session>) {
-        self.sessions.borrow_mut().retain(|other| !Weak::ptr_eq(other, &Rc::downgrade(session)));
-    }
-}
-
 /// A stream on its way in: asked for, announced, its times put right.
 #[derive(Debug)]
 pub struct Feed {
@@ -362,7 +163,7 @@ impl Feed {
         session.relax();
         ask(cx, &client, Step::Publish).await?;
         session.set_client(client.clone());
-        let ingress = if input.over.get() {
+        let ingress = if input.is_over() {
             Err(Refusal::new(1023, Kick::Input.to_string()))
         } else {
             Ingress::open(cx, &key, &vhost, session.id())
@@ -481,9 +282,8 @@ impl Feed {
             let patience = self.patience.unwrap_or(self.client.vhost.publish.normal_timeout.0);
             self.session.expect(clock::after(patience), SILENT);
         }
-        let input = &self.input;
-        input.packets.set(input.packets.get() + packets.saturating_sub(self.heard));
-        input.bytes.set(input.bytes.get() + received.saturating_sub(self.counted));
+        let bytes = received.saturating_sub(self.counted);
+        self.input.count(bytes, packets.saturating_sub(self.heard));
         (self.heard, self.counted) = (packets, received);
         if let Some(line) = self.progress.tick(self.session.traffic()) {
             let (jumps, corrected) = (self.timeline.jumps(), self.timeline.corrected());
@@ -537,6 +337,7 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::media::Kind;
+    use crate::service::inputs::Inputs;
 
     const IP: IpAddr = IpAddr::V4(core::net::Ipv4Addr::LOCALHOST);
 
@@ -579,15 +380,6 @@ mod tests {
     }
 
     #[test]
-    fn there_are_as_many_places_as_the_limit_says() {
-        let inputs = Inputs::default();
-        let mut places: Vec<_> = (0..INPUTS).map(|_| inputs.place().unwrap()).collect();
-        assert!(inputs.place().is_err());
-        places.pop();
-        assert!(inputs.place().is_ok());
-    }
-
-    #[test]
     fn an_input_knows_how_it_is_doing_and_its_streams_end_with_it() {
         crate::io::run::run(|spawner| async move {
             let config = config::load(b"listen 1; vhost __defaultVhost__ {}").unwrap().config;
@@ -624,18 +416,5 @@ mod tests {
             assert!(inputs.all().is_empty());
         })
         .unwrap();
-    }
-
-    #[test]
-    fn an_input_that_leaves_is_not_listed_any_more() {
-        let inputs = Inputs::default();
-        let one = inputs.enter("caster-flv", "flv 8936".into(), "rtmp://a/b/c".into());
-        let two = inputs.enter("caster-flv", "flv 8937".into(), "rtmp://a/b/c".into());
-        one.fail(&"broken");
-        assert_eq!(inputs.all().len(), 2);
-        inputs.leave(&one);
-        assert_eq!(inputs.all().iter().map(|i| i.name.as_str()).collect::<Vec<_>>(), ["flv 8937"]);
-        assert_eq!(one.last_error().map(|e| e.text), Some("broken".into()));
-        assert_eq!((two.streams(), two.restarts(), two.since()), (0, 0, None));
     }
 }

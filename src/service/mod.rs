@@ -45,6 +45,7 @@ pub mod ingress;
     feature = "ingest"
 ))]
 pub mod input;
+pub mod inputs;
 #[cfg(any(
     feature = "dvr",
     feature = "hds",

@@ -9,6 +9,7 @@ use crate::hub::{Client, ClientKind};
 use crate::io::clock;
 use crate::limits::API_LISTED;
 use crate::service::http::Ask;
+use crate::service::inputs::{Input, Inputs};
 use crate::service::stats::{self, Bytes, StreamRow, VhostRow, WINDOWS};
 use crate::service::upstreams::{self, Report};
 use std::rc::Rc;
@@ -90,6 +91,29 @@ fn upstream(o: &mut Object<'_>, report: &Report) {
     o.int("restarts", report.restarts);
     o.int("skipped", report.skipped);
     o.text("error", &report.error);
+}
+
+/// What casters and ingests take in.
+pub(super) fn inputs(ask: &Ask) -> String {
+    let (start, count) = range(ask, API_LISTED);
+    let all = ask.cx.part::<Inputs>().all();
+    let wanted = all.iter().skip(start).take(count);
+    headed(ask, |o| o.list("inputs", |l| wanted.for_each(|row| l.object(|o| input(o, row)))))
+}
+
+fn input(o: &mut Object<'_>, input: &Input) {
+    o.text("service", input.service);
+    o.text("name", &input.name);
+    o.text("output", &input.output);
+    o.text("state", &input.state().to_string());
+    o.int("streams", input.streams());
+    o.int("bytes", input.bytes());
+    o.int("packets", input.packets());
+    o.int("damage", input.damage());
+    o.int("age_ms", input.since().map_or(0, |since| clock::now().saturating_sub(since)));
+    o.int("starts", input.starts());
+    o.int("restarts", input.restarts());
+    o.text("error", &input.last_error().map(|failure| failure.text).unwrap_or_default());
 }
 
 /// The client called `id`.

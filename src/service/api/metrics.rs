@@ -5,9 +5,12 @@ use crate::io::{clock, proc};
 use crate::limits::{BOARD, METRICS_STREAMS};
 use crate::proto::http::Method;
 use crate::service::http::{Answer, Ask, Reply};
+use crate::service::inputs::{Input, Inputs, State};
 use crate::service::stats::{self, StreamRow};
 use crate::service::upstreams::{self, Report};
+use std::collections::HashSet;
 use std::fmt::{Display, Write as _};
+use std::rc::Rc;
 
 pub(super) fn answer(ask: &Ask) -> Answer {
     if !matches!(ask.request.method, Method::Get | Method::Head) {
@@ -17,6 +20,7 @@ pub(super) fn answer(ask: &Ask) -> Answer {
     process(&mut page, ask);
     streams(&mut page, ask);
     connections_to_others(&mut page, ask);
+    inputs(&mut page, &ask.cx.part::<Inputs>().all());
     let Some(body) = held::body(page.0) else { return Reply::status(503).into() };
     let mut reply = Reply::new("text/plain; version=0.0.4; charset=utf-8", body);
     reply.headers.push(("Cache-Control", "no-store".into()));
@@ -136,6 +140,37 @@ fn connections_to_others(page: &mut Page, ask: &Ask) {
     }
 }
 
+/// The same of each input.
+type InputSeries = (&'static str, &'static str, &'static str, fn(&Input) -> u64);
+
+const INPUTS: &[InputSeries] = &[
+    ("runnel_input_up", "gauge", "Whether something comes in.", |input| {
+        (input.state() == State::Running).into()
+    }),
+    ("runnel_input_bytes_total", "counter", "Bytes that came in.", Input::bytes),
+    ("runnel_input_packets_total", "counter", "Packets that were published.", Input::packets),
+    ("runnel_input_damage_total", "counter", "Losses and damages on the way.", Input::damage),
+    ("runnel_input_restarts_total", "counter", "Starts after the first.", |input| {
+        input.restarts().into()
+    }),
+];
+
+/// Casters and ingests, as many as there are streams with series of their own.
+fn inputs(page: &mut Page, all: &[Rc<Input>]) {
+    let labels = |input: &Input| (input.service, input.name.clone(), input.output.clone());
+    // The same labels twice would have the whole page refused.
+    let mut seen = HashSet::new();
+    let all = all.iter().filter(|input| seen.insert(labels(input)));
+    let rows: Vec<_> = all.take(METRICS_STREAMS).collect();
+    for (name, kind, text, value) in INPUTS.iter().filter(|_| !rows.is_empty()) {
+        page.head(name, kind, text);
+        for row in &rows {
+            let labels = [("service", row.service), ("name", &*row.name), ("output", &*row.output)];
+            page.value(name, &labels, value(row));
+        }
+    }
+}
+
 #[derive(Default)]
 struct Page(String);
 
@@ -179,5 +214,29 @@ mod tests {
         page.value("b", &[("x", "1\"\\\n"), ("y", "é")], 7);
         let want = "# HELP a Text.\n# TYPE a gauge\na 1.5\nb{x=\"1\\\"\\\\\\n\",y=\"é\"} 7\n";
         assert_eq!(page.0, want);
+    }
+
+    #[test]
+    fn inputs_have_series_of_their_own_up_to_the_limit() {
+        let list = Inputs::default();
+        let mut page = Page::default();
+        inputs(&mut page, &list.all());
+        assert_eq!(page.0, "");
+        for number in 0..=METRICS_STREAMS {
+            let input = list.enter("caster-flv", format!("flv {number}"), "rtmp://h/[app]".into());
+            input.count(5, 2);
+        }
+        list.enter("caster-flv", "flv 0".into(), "rtmp://h/[app]".into());
+        inputs(&mut page, &list.all());
+        for (name, ..) in INPUTS {
+            let lines = page.0.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+            assert_eq!(lines.count(), METRICS_STREAMS, "{name}");
+        }
+        let first = "{service=\"caster-flv\",name=\"flv 0\",output=\"rtmp://h/[app]\"}";
+        for line in
+            [format!("runnel_input_bytes_total{first} 5"), format!("runnel_input_up{first} 0")]
+        {
+            assert_eq!(page.0.lines().filter(|l| **l == line).count(), 1, "{line}");
+        }
     }
 }

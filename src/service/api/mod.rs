@@ -117,6 +117,7 @@ const READ: &[(&str, Tell)] = &[
     ("features", v1::features),
     ("clusters", v1::clusters),
     ("upstreams", lists::upstreams),
+    ("inputs", lists::inputs),
     ("requests", v1::requests),
     ("tests/requests", v1::requests),
     ("tests/errors", |_| code(100)),

@@ -152,6 +152,30 @@ fn without_a_token_in_the_file_one_is_made_for_the_time_of_a_run() {
 }
 
 #[test]
+fn inputs_are_listed_a_part_at_a_time() {
+    with_context(config(true), |cx| {
+        let list = cx.part::<crate::service::inputs::Inputs>();
+        for port in 1..=3 {
+            let name = format!("flv {port}");
+            let input = list.enter("caster-flv", name, "rtmp://127.0.0.1/[app]/[stream]".into());
+            input.count(500, 7);
+            input.add_damage(2);
+            input.fail(&"\"broken\"");
+        }
+        let (_, body) = reply(cx, "GET /api/v1/inputs?start=1&count=1", "", HERE);
+        let row = "\"inputs\":[{\"service\":\"caster-flv\",\"name\":\"flv 2\",\
+            \"output\":\"rtmp://127.0.0.1/[app]/[stream]\",\"state\":\"waiting\",\"streams\":0,\
+            \"bytes\":500,\"packets\":7,\"damage\":2,\"age_ms\":0,\"starts\":0,\"restarts\":0,\
+            \"error\":\"\\\"broken\\\"\"}]";
+        assert!(body.contains(row), "{body}");
+        let (_, body) = reply(cx, "GET /api/v1/inputs", "", HERE);
+        assert_eq!(body.matches("\"service\":").count(), 3, "{body}");
+        let (_, body) = reply(cx, "GET /api/v1/inputs?start=3", "", HERE);
+        assert!(body.contains("\"inputs\":[]"), "{body}");
+    });
+}
+
+#[test]
 fn a_url_alone_kicks_nobody() {
     with_context(config(true), |cx| {
         let session = enter(cx, 7);

@@ -2,7 +2,8 @@
 //! over UDP.
 
 use super::caster::{self, Running};
-use super::input::{Feed, Inputs, Named, Target};
+use super::input::{Feed, Named, Target};
+use super::inputs::Inputs;
 use super::rtp::media::{Media, Way};
 use super::rtp::{NAME, ports};
 use super::{Port, Service};

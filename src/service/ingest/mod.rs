@@ -11,8 +11,9 @@ mod udp;
 
 use super::Service;
 use super::admission::{Refusal, tell_closed};
-use super::input::{Input, Inputs, State};
+use super::inputs::{Input, Inputs, State};
 use super::program::{self, Change, Guard, Job, argv};
+use crate::config::shown;
 use crate::config::{Ingest, InputType};
 use crate::context::Context;
 use crate::hub::StreamKey;
@@ -128,14 +129,16 @@ fn follow(cx: &Rc<Context>) {
         same.is_some()
     });
     for (vhost, ingest, engine, plan) in wanted {
-        let url = plan::shown(ingest.input.url.trim());
+        let url = shown::shown(ingest.input.url.trim());
         let (output, key) = match &plan {
             Plan::Native { output, key, .. } => (output.clone(), Some(key.clone())),
             Plan::Program(output) => (output.clone(), program::own_stream(&config, output)),
             Plan::Impossible(_) => (String::new(), None),
         };
         let name = format!("ingest {} {url}", ingest.id);
-        let input = inputs.enter("ingest", name, output.clone());
+        // Elsewhere it may have a key.
+        let told = if key.is_some() { shown::shown } else { shown::without_key };
+        let input = inputs.enter("ingest", name, told(&output));
         let worker = Rc::new(Worker {
             vhost,
             ingest,

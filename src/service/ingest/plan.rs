@@ -194,14 +194,6 @@ fn ends_with(path: &str, end: &str) -> bool {
     at.and_then(|at| path.get(at..)).is_some_and(|last| last.eq_ignore_ascii_case(end))
 }
 
-/// `url` without user and password.
-pub(super) fn shown(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
-}
-
 /// Bytes at the start of a segment that say what it is.
 pub(super) fn sniff(uri: &str, start: &[u8]) -> Format {
     let path = uri.split('?').next().unwrap_or_default();
@@ -276,19 +268,6 @@ mod tests {
                 Plan::Impossible(_) => "impossible",
             };
             assert_eq!(got, want, "{input} {ffmpeg} {engine}");
-        }
-    }
-
-    #[test]
-    fn urls_are_shown_without_passwords() {
-        for (url, want) in [
-            ("rtsp://u:p@h:554/a?b", "rtsp://h:554/a?b"),
-            ("rtsp://u:p@@h/a@b", "rtsp://h/a@b"),
-            ("http://h/a", "http://h/a"),
-            ("./a@b.flv", "./a@b.flv"),
-            ("rtsp://u:p@h", "rtsp://h"),
-        ] {
-            assert_eq!(shown(url), want);
         }
     }
 
