@@ -134,8 +134,8 @@ fn the_recipes_for_buildroot_ask_for_the_features_that_are_on() {
 
 #[test]
 fn the_archive_for_routers_has_the_image_and_its_hash() {
-    let Some(archive) = package("prebuilt", "mt7621") else { return };
-    let name = format!("runnel-{}-mt7621", env!("CARGO_PKG_VERSION"));
+    let Some(archive) = package("prebuilt", "ar9344") else { return };
+    let name = format!("runnel-{}-ar9344", env!("CARGO_PKG_VERSION"));
     let text = run(&tool("tar").unwrap(), ["-tzf", archive.to_str().unwrap()]);
     let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
     lines.sort();
@@ -145,7 +145,7 @@ fn the_archive_for_routers_has_the_image_and_its_hash() {
 
 #[test]
 fn a_package_of_debian_installs_program_configuration_and_unit() {
-    for (board, arch) in [("imx6ull", "armhf"), ("rpi4", "arm64"), ("x86-vps", "amd64")] {
+    for (board, arch) in [("imx6ull", "armhf"), ("x86-vps", "amd64")] {
         let Some(deb) = package("deb", board) else { continue };
         let deb = deb.to_str().unwrap();
         let dpkg = tool("dpkg-deb").unwrap();
