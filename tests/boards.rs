@@ -12,7 +12,7 @@ mod common;
 
 use common::http::{Http, get};
 use common::media::{self, AAC, Contents, H264, PICTURE, Recorder, TONE};
-use common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, run, skip, tool};
+use common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, run, skip_image, tool};
 use runnel::format::m3u8::Playlist;
 use runnel::limits::HANDSHAKE_TIMEOUT;
 use rustix::process::Signal;
@@ -76,7 +76,7 @@ fn boards() -> Vec<String> {
         boards.sort();
     }
     if boards.is_empty() {
-        let _: Option<()> = skip("an image in target/boards, made by boards/build");
+        let _: Option<()> = skip_image("an image in target/boards, made by boards/build");
     }
     boards
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{RUNNEL, TempDir, run, skip, tool};
+use common::{RUNNEL, TempDir, run, skip, skip_image, tool};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,7 +29,7 @@ fn python() -> Option<PathBuf> {
 /// The image of `board`, and the packages that `boards/package` makes of it.
 fn package(kind: &str, board: &str) -> Option<PathBuf> {
     if !target().join("boards").join(board).join("runnel").is_file() {
-        return skip(&format!("an image of {board}, made by boards/build"));
+        return skip_image(&format!("an image of {board}, made by boards/build"));
     }
     let copy = TempDir::new();
     // It writes hashes into buildroot/, which here is a copy.

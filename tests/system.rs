@@ -11,7 +11,7 @@ mod common;
 
 use common::http::get;
 use common::media::{self, AAC, H264, PICTURE, TONE};
-use common::{RUNNEL, Server, TempDir, free_port, run, skip, spawn, tool};
+use common::{RUNNEL, Server, TempDir, free_port, run, skip_image, spawn, tool};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,10 +35,10 @@ fn image() -> Option<PathBuf> {
     let target = Path::new(RUNNEL).ancestors().nth(2).unwrap();
     let image = target.join("boards/imx6ull/runnel");
     if !image.exists() {
-        return skip("target/boards/imx6ull/runnel, made by boards/build imx6ull");
+        return skip_image("target/boards/imx6ull/runnel, made by boards/build imx6ull");
     }
     if !target.join("system/root/boot").exists() {
-        return skip("a kernel, fetched by boards/system setup");
+        return skip_image("a kernel, fetched by boards/system setup");
     }
     tool("qemu-system-arm")?;
     Some(image)

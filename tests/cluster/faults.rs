@@ -343,6 +343,7 @@ fn fifty_edges_of_an_origin_that_start_at_once_come_and_come_back() {
         player.packets(10);
     }
     drop(players);
-    eventually("nothing is left", SOON, || descriptors(&edge) <= before);
+    // The watch of the file and a look at /proc may have begun after the count.
+    eventually("nothing is left", SOON, || descriptors(&edge) <= before + 2);
     assert_eq!(edge.count("is not fetched any more"), 50);
 }

@@ -286,8 +286,17 @@ pub fn newer_ffmpeg() -> Option<PathBuf> {
 
 /// Says that a test needs what is missing.
 pub fn skip<T>(what: &str) -> Option<T> {
+    skip_unless("RUNNEL_TEST_REQUIRE", what)
+}
+
+/// The same for images of boards, which take long to make: `.ci/boards` makes and wants them.
+pub fn skip_image<T>(what: &str) -> Option<T> {
+    skip_unless("RUNNEL_BOARDS", what)
+}
+
+fn skip_unless<T>(required: &str, what: &str) -> Option<T> {
     let test = thread::current().name().unwrap_or_default().to_owned();
-    assert!(std::env::var_os("RUNNEL_TEST_REQUIRE").is_none(), "{test} needs {what}");
+    assert!(std::env::var_os(required).is_none(), "{test} needs {what}");
     // Not by a macro: what those print is only shown when the test fails.
     let _ = writeln!(std::io::stderr(), "SKIPPED: needs {what} ({test})");
     None
