@@ -60,7 +60,7 @@ pub mod program;
 pub mod relay;
 #[cfg(feature = "remux")]
 pub mod remux;
-#[cfg(feature = "_rtsp")]
+#[cfg(any(feature = "caster-rtsp", feature = "ingest"))]
 mod rtp;
 #[cfg(feature = "sign")]
 pub mod sign;
