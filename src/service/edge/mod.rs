@@ -1,9 +1,9 @@
 //! An edge: a vhost whose streams are those of an origin.
 //!
-//! The first player of a stream has it fetched ([`pull`]), the last one ends that. A publisher is
+//! The first player of a stream has it fetched (`pull`), the last one ends that. A publisher is
 //! taken when the origin takes it: its stream is published here, for the players of this edge, and
-//! passed on to the origin ([`push`]). With `token_traverse` the origin is asked about each client
-//! before it is let in ([`token`]).
+//! passed on to the origin (`push`). With `token_traverse` the origin is asked about each client
+//! before it is let in (`token`).
 
 mod pull;
 mod push;

@@ -1,4 +1,4 @@
-//! Streams that the server fetches, by itself where it can read the source ([`plan`]), else by a
+//! Streams that the server fetches, by itself where it can read the source (`plan`), else by a
 //! program; always, or while somebody plays them.
 
 mod body;
