@@ -13,12 +13,13 @@
 mod common;
 
 use common::client::Peer;
+use common::elementary::{extract, only_slices, slices};
 use common::http::Http;
 use common::media::{self, AAC, H264, PICTURE, TONE};
 use common::{
     RUNNEL, Running, SOON, Server, TempDir, eventually, free_port, run, skip, spawn, tool,
 };
-use runnel::codec::nal::{self, Unit, Video};
+use runnel::codec::nal::{self, Video};
 use runnel::format::ts::{Body, read};
 use runnel::media::{Kind, Packet};
 use rustix::process::Signal;
@@ -102,45 +103,12 @@ fn frames(packets: &[Packet], kind: Kind) -> impl Iterator<Item = &Packet> {
     packets.iter().filter(move |packet| packet.kind == kind && !packet.header)
 }
 
-/// The slices of the pictures, in their order.
-fn slices(packets: &[Packet], video: Video) -> Vec<Vec<u8>> {
-    let units = frames(packets, Kind::Video).flat_map(|packet| {
-        let data = match read(packet.kind, &packet.payload) {
-            Ok(Body::Picture(_, _, data)) => data,
-            // The end of the sequence, which ffmpeg says in FLV.
-            _ => b"",
-        };
-        nal::prefixed(data, 4)
-    });
-    only_slices(video, units)
-}
-
-fn only_slices<'a>(video: Video, units: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
-    units
-        .filter(|unit| matches!(video.unit(unit), Unit::Slice { .. }))
-        .map(<[u8]>::to_vec)
-        .collect()
-}
-
 fn sound(packets: &[Packet]) -> Vec<u8> {
     let frames = frames(packets, Kind::Audio).map(|packet| {
         let Ok(Body::Sound(_, data)) = read(packet.kind, &packet.payload) else { panic!() };
         data
     });
     frames.collect::<Vec<_>>().concat()
-}
-
-/// An elementary stream as ffmpeg takes it out of `file`.
-fn extract(program: &Path, file: &Path, args: &str) -> Vec<u8> {
-    let output = Command::new(program)
-        .args(["-v", "error", "-i"])
-        .arg(file)
-        .args(args.split_whitespace())
-        .arg("-")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
 }
 
 /// The frames of an ADTS stream without their headers.

@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::elementary::extract;
 use common::media::{self, AAC, Contents, H264, PICTURE, TONE};
 use common::tool;
 use runnel::codec::nal::{self, Unit, Video};
@@ -12,7 +13,6 @@ use runnel::limits::MESSAGE_MAX;
 use runnel::media::arena::{Arena, Pool};
 use runnel::media::{Kind, Packet, timeline::Start, timeline::Timeline};
 use std::path::Path;
-use std::process::Command;
 
 const HEVC: &str = "-c:v libx265 -preset ultrafast -g 25 -bf 2 -tag:v hvc1 \
                     -x265-params log-level=none:pools=1:frame-threads=1";
@@ -71,19 +71,6 @@ impl Demuxed {
         };
         self.frames(kind).map(time).collect()
     }
-}
-
-/// An elementary stream as ffmpeg takes it out of `file`.
-fn extract(ffmpeg: &Path, file: &Path, args: &str) -> Vec<u8> {
-    let output = Command::new(ffmpeg)
-        .args(["-v", "error", "-i"])
-        .arg(file)
-        .args(args.split_whitespace())
-        .arg("-")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
 }
 
 /// The units of an elementary stream that stay in pictures.

@@ -6,12 +6,12 @@
 mod common;
 
 use common::client::Peer;
+use common::elementary::slices;
 use common::media::{self, AAC, H264, PICTURE, TONE};
 use common::{
     Running, SOON, Server, TempDir, eventually, free_port, run, skip, spawn, start, tool,
 };
-use runnel::codec::nal::{self, Unit, Video};
-use runnel::format::ts::{Body, read};
+use runnel::codec::nal::Video;
 use runnel::media::{Kind, Packet};
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -60,18 +60,7 @@ fn play(server: &Server, stream: &str, time: Duration) -> Vec<Packet> {
 }
 
 fn units(packets: &[Packet]) -> Vec<Vec<u8>> {
-    let pictures = packets.iter().filter(|p| p.kind == Kind::Video && !p.header);
-    let units = pictures.flat_map(|packet| {
-        let data = match read(packet.kind, &packet.payload) {
-            Ok(Body::Picture(_, _, data)) => data,
-            _ => &[],
-        };
-        nal::prefixed(data, 4)
-    });
-    units
-        .filter(|unit| matches!(Video::H264.unit(unit), Unit::Slice { .. }))
-        .map(<[u8]>::to_vec)
-        .collect()
+    slices(packets, Video::H264)
 }
 
 fn frames(packets: &[Packet]) -> Vec<Vec<u8>> {

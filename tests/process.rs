@@ -6,11 +6,11 @@
 mod common;
 
 use common::client::Peer;
+use common::elementary::slices;
 use common::media::{self, AAC, H264, PICTURE, TONE};
 use common::{Running, SOON, Server, TempDir, eventually, free_port, tool};
-use runnel::codec::nal::{self, Unit, Video};
+use runnel::codec::nal::Video;
 use runnel::codec::{Detail, describe};
-use runnel::format::ts::{Body, read};
 use runnel::media::{Kind, Packet};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -345,21 +345,6 @@ fn played(server: &Server, stream: &str, count: usize) -> Vec<Packet> {
     Peer::play(server, stream).packets(count)
 }
 
-fn slices(packets: &[Packet]) -> Vec<Vec<u8>> {
-    let pictures = packets.iter().filter(|p| p.kind == Kind::Video && !p.header);
-    let units = pictures.flat_map(|packet| {
-        let data = match read(packet.kind, &packet.payload) {
-            Ok(Body::Picture(_, _, data)) => data,
-            _ => &[],
-        };
-        nal::prefixed(data, 4)
-    });
-    units
-        .filter(|unit| matches!(Video::H264.unit(unit), Unit::Slice { .. }))
-        .map(<[u8]>::to_vec)
-        .collect()
-}
-
 fn publish(ffmpeg: &Path, file: &Path, server: &Server) -> Running {
     media::publish_live(ffmpeg, file, &server.url("s"))
 }
@@ -377,8 +362,8 @@ fn mp3_becomes_aac_and_the_picture_stays_as_it_is() {
     let audio = packets.iter().find(|p| p.kind == Kind::Audio && p.header).expect("an AAC header");
     let audio = describe(Kind::Audio, &audio.payload).unwrap().unwrap();
     assert!(matches!(audio.detail, Detail::Aac(_)), "{audio}");
-    let all = slices(&media::flv_packets(&fs::read(&file).unwrap()));
-    let got = slices(&packets);
+    let all = slices(&media::flv_packets(&fs::read(&file).unwrap()), Video::H264);
+    let got = slices(&packets, Video::H264);
     assert!(got.len() > 60, "{}", got.len());
     let start = all.iter().position(|slice| *slice == got[0]).expect("a slice of the source");
     for (i, slice) in got.iter().enumerate() {

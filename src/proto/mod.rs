@@ -6,6 +6,8 @@ pub mod dns;
 pub mod framing;
 #[cfg(any(feature = "_http", feature = "_fetch"))]
 pub mod http;
+#[cfg(any(feature = "_http", feature = "_fetch", feature = "_rtsp"))]
+mod percent;
 pub mod proxy;
 pub mod rtmp;
 #[cfg(feature = "_rtsp")]

@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod client;
+#[cfg(feature = "_ts")]
+pub mod elementary;
 pub mod http;
 pub mod media;
 pub mod raw;

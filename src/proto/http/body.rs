@@ -7,6 +7,23 @@ const LINE_MAX: usize = 256;
 /// Lines after the last chunk.
 const TRAILERS_MAX: usize = 64;
 
+/// What the `Content-Length` headers with these values say (RFC 9112 §6.3). What two readers could
+/// understand differently is an error.
+pub(super) fn content_length<'h>(
+    values: impl Iterator<Item = &'h str>,
+) -> Result<Option<u64>, &'static str> {
+    let mut length = None;
+    for value in values {
+        let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+        let number = value.parse::<u64>().ok().filter(|_| digits).ok_or("Content-Length")?;
+        if length.is_some_and(|other| other != number) {
+            return Err("two Content-Lengths");
+        }
+        length = Some(number);
+    }
+    Ok(length)
+}
+
 /// What is still to come of a body.
 #[derive(Debug)]
 pub(super) enum Body {

@@ -1,7 +1,7 @@
 //! The client's side of a connection: one request after another, each when the reply to the last
 //! one is over.
 
-use super::body::{Body, Piece};
+use super::body::{Body, Piece, content_length};
 use super::response::has_body;
 use super::{Error as Wrong, Method};
 use crate::limits::{HTTP_HEAD, HTTP_HEADERS};
@@ -285,16 +285,7 @@ impl Client {
         let all = |name: &'static str| {
             head.headers().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
         };
-        let mut length = None;
-        for value in all("content-length") {
-            let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-            let number = value.parse::<u64>().ok().filter(|_| digits);
-            let number = number.ok_or(Error::Malformed("Content-Length"))?;
-            if length.is_some_and(|other| other != number) {
-                return Err(Error::Malformed("two Content-Lengths"));
-            }
-            length = Some(number);
-        }
+        let mut length = content_length(all("content-length")).map_err(Error::Malformed)?;
         let (coding, another) = {
             let mut codings = all("transfer-encoding");
             (codings.next(), codings.next())

@@ -1,8 +1,9 @@
 //! The head of a request.
 
 use super::Error;
-use super::body::Body;
+use super::body::{Body, content_length};
 use crate::limits::{HTTP_HEADERS, URL_MAX};
+use crate::proto::percent::decode;
 use std::fmt::Write as _;
 
 /// What is asked to be done.
@@ -130,16 +131,7 @@ impl Request {
         let all = |name: &'static str| {
             self.headers().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
         };
-        let mut length = None;
-        for value in all("content-length") {
-            let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-            let number = value.parse::<u64>().ok().filter(|_| digits);
-            let number = number.ok_or(Error::Malformed("Content-Length"))?;
-            if length.is_some_and(|other| other != number) {
-                return Err(Error::Malformed("two Content-Lengths"));
-            }
-            length = Some(number);
-        }
+        let length = content_length(all("content-length")).map_err(Error::Malformed)?;
         let mut codings = all("transfer-encoding");
         match (codings.next(), codings.next()) {
             (None, _) => Ok(Body::of_length(length.unwrap_or(0))),
@@ -206,25 +198,6 @@ fn path(raw: &str) -> Result<String, Error> {
         path.push('/');
     }
     Ok(path)
-}
-
-/// Replaces `%41` by `A`; a `%` without two digits stays.
-pub(super) fn decode(raw: &[u8]) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
-    let mut out = Vec::new();
-    let mut rest = raw;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        let value = (byte == b'%').then(|| Some(digit(after.first())? << 4 | digit(after.get(1))?));
-        match value.flatten() {
-            Some(value) => {
-                out.push(value as u8);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => out.push(byte),
-        }
-    }
-    out
 }
 
 fn without_port(host: &str) -> &str {

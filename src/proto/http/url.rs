@@ -1,8 +1,8 @@
 //! Addresses of things on HTTP servers (RFC 3986, RFC 9110 §4.2.1).
 
-use super::request::decode;
 use crate::limits::URL_MAX;
 use crate::proto::authority;
+use crate::proto::percent::decode;
 use std::fmt::{self, Write as _};
 
 /// An `http://` url.

@@ -12,7 +12,7 @@ pub(super) fn take(picture: &mut Picture, payload: &[u8]) -> Result<(), Error> {
     let Some((&first, rest)) = payload.split_first() else { return Ok(()) };
     match first & 0x1f {
         kind @ 1..=23 => picture.unit(payload, role(kind, rest)),
-        STAP_A => aggregate(picture, rest),
+        STAP_A => picture.aggregate(rest, inside),
         FU_A => fragment(picture, first, rest),
         kind => {
             picture.damage();
@@ -31,22 +31,11 @@ fn role(kind: u8, body: &[u8]) -> Role {
     }
 }
 
-fn aggregate(picture: &mut Picture, mut rest: &[u8]) -> Result<(), Error> {
-    // One byte left is padding of an encoder.
-    while let Some((len, after)) = rest.split_first_chunk() {
-        let len = usize::from(u16::from_be_bytes(*len));
-        let Some((unit, after)) = after.split_at_checked(len) else {
-            picture.damage();
-            return Err(Error::Short);
-        };
-        rest = after;
-        let Some((first, body)) = unit.split_first() else { continue };
-        let kind = first & 0x1f;
-        if kind < STAP_A {
-            picture.unit(unit, role(kind, body))?;
-        }
-    }
-    Ok(())
+/// What a unit inside an aggregate is; `None` for what does not belong there.
+fn inside(unit: &[u8]) -> Option<Role> {
+    let (first, body) = unit.split_first()?;
+    let kind = first & 0x1f;
+    (kind < STAP_A).then(|| role(kind, body))
 }
 
 fn fragment(picture: &mut Picture, indicator: u8, rest: &[u8]) -> Result<(), Error> {

@@ -18,7 +18,7 @@ pub(super) fn take(picture: &mut Picture, payload: &[u8]) -> Result<(), Error> {
     };
     match first >> 1 & 0x3f {
         kind @ 0..=47 => picture.unit(payload, role(kind, rest)),
-        AP => aggregate(picture, rest),
+        AP => picture.aggregate(rest, inside),
         FU => fragment(picture, [first, second], rest),
         kind => {
             picture.damage();
@@ -37,21 +37,11 @@ fn role(kind: u8, body: &[u8]) -> Role {
     }
 }
 
-fn aggregate(picture: &mut Picture, mut rest: &[u8]) -> Result<(), Error> {
-    while let Some((len, after)) = rest.split_first_chunk() {
-        let len = usize::from(u16::from_be_bytes(*len));
-        let Some((unit, after)) = after.split_at_checked(len) else {
-            picture.damage();
-            return Err(Error::Short);
-        };
-        rest = after;
-        let Some(([first, _], body)) = unit.split_first_chunk() else { continue };
-        let kind = first >> 1 & 0x3f;
-        if kind < AP {
-            picture.unit(unit, role(kind, body))?;
-        }
-    }
-    Ok(())
+/// What a unit inside an aggregate is; `None` for what does not belong there.
+fn inside(unit: &[u8]) -> Option<Role> {
+    let ([first, _], body) = unit.split_first_chunk()?;
+    let kind = first >> 1 & 0x3f;
+    (kind < AP).then(|| role(kind, body))
 }
 
 fn fragment(picture: &mut Picture, head: [u8; 2], rest: &[u8]) -> Result<(), Error> {

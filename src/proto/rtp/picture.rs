@@ -59,6 +59,28 @@ impl Picture {
         self.gap |= lost;
     }
 
+    /// Several units, each behind its length of two bytes. `role` says what a unit is, `None` for
+    /// one that is left out.
+    pub(super) fn aggregate(
+        &mut self,
+        mut rest: &[u8],
+        role: impl Fn(&[u8]) -> Option<Role>,
+    ) -> Result<(), Error> {
+        // One byte left is padding of an encoder.
+        while let Some((len, after)) = rest.split_first_chunk() {
+            let len = usize::from(u16::from_be_bytes(*len));
+            let Some((unit, after)) = after.split_at_checked(len) else {
+                self.damage();
+                return Err(Error::Short);
+            };
+            rest = after;
+            if let Some(role) = role(unit) {
+                self.unit(unit, role)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A whole unit. An empty one is passed over.
     pub(super) fn unit(&mut self, unit: &[u8], role: Role) -> Result<(), Error> {
         if self.fragments.take().is_some() {

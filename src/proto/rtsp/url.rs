@@ -2,6 +2,7 @@
 
 use super::auth::Credentials;
 use crate::limits::URL_MAX;
+use crate::proto::percent::decode;
 
 /// The port of RTSP (RFC 2326 §3.2).
 const PORT: u16 = 554;
@@ -77,7 +78,7 @@ impl Url {
     /// the last part, `.sdp` removed. `None` when one is missing, a part leads upwards, or it is
     /// not UTF-8 or has control characters.
     pub fn app_and_stream(&self) -> Option<(String, String)> {
-        let path = String::from_utf8(decode(&self.raw_path)).ok()?;
+        let path = String::from_utf8(decode(self.raw_path.as_bytes())).ok()?;
         if path.chars().any(char::is_control) {
             return None;
         }
@@ -111,27 +112,7 @@ pub(super) fn resolve(base: &str, control: &str) -> String {
 }
 
 fn decode_lossy(text: &str) -> String {
-    String::from_utf8_lossy(&decode(text)).into_owned()
-}
-
-/// Replaces `%41` by `A`; a `%` without two digits stays.
-fn decode(text: &str) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        let value = (byte == b'%').then(|| Some(digit(after.first())? << 4 | digit(after.get(1))?));
-        match value.flatten() {
-            Some(value) => {
-                // Two digits.
-                out.push(value as u8);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => out.push(byte),
-        }
-    }
-    out
+    String::from_utf8_lossy(&decode(text.as_bytes())).into_owned()
 }
 
 #[cfg(test)]
