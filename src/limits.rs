@@ -49,6 +49,9 @@ pub const SNDBUF: usize = board::SNDBUF;
 pub const READ_BUF: usize = 64 * 1024;
 /// A command or control message; before publish any message. A longer one ends the connection.
 pub const CONTROL_MAX: usize = 4 * 1024;
+/// A message of the client whose bandwidth is measured, of whom there is one at a time; its messages
+/// grow while it is fast. A longer one ends the connection.
+pub const CALL_MAX: usize = 128 * 1024;
 /// Bytes of replies due to a peer that does not read them. More ends the connection.
 pub const CONTROL_OUT_MAX: usize = 16 * 1024;
 /// Bytes of media due to a server that this one publishes to through `rtmp::Client`. A packet for
@@ -545,6 +548,7 @@ const SERVICES: usize = {
         + with(board::HAS_PROCESS, CHILDREN * (CHILD_READ.0 + 8 * 1024))
         + with(board::HAS_EDGE, PULLS_UNSEEN * CLIENT_BYTES)
         + with(board::HAS_FORWARD, FORWARDS_ALL * CLIENT_BYTES)
+        + with(board::HAS_BANDWIDTH, 2 * CALL_MAX)
 };
 
 /// The bytes of what may not be there.

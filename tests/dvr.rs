@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// For what waits for the disk, which may be busy with the files of others.
+const DISK: Duration = Duration::from_secs(60);
+
 /// A server that records as `dvr` says.
 fn server(dvr: &str) -> Server {
     Server::with(&format!("utc_time on; vhost __defaultVhost__ {{ dvr {{ enabled on; {dvr} }} }}"))
@@ -84,12 +87,12 @@ fn each_segment_plays_alone() {
     let server = server("dvr_plan segment; dvr_duration 1; dvr_path rec;");
     let sample = media::sample(&ffmpeg);
     let mut publisher = media::publish_live(&ffmpeg, &sample, &server.url("cam"));
-    server.wait_for_line("flv done", 3, Duration::from_secs(20)).unwrap();
+    server.wait_for_line("flv done", 4, DISK).unwrap();
     publisher.stop();
     // Until then a segment may begin.
     server.line("cleanup when unpublish");
     let mut files = Vec::new();
-    eventually("every file is finished", Duration::from_secs(10), || {
+    eventually("every file is finished", DISK, || {
         files = recordings(&server.dir);
         let done = server.count("flv done");
         files.len() == done && server.count("dvr: record ") == done
@@ -326,7 +329,7 @@ fn the_samples_record() {
         let mut peer = Peer::publish(&server, "cam");
         media::demo().iter().take(100).for_each(|packet| peer.send(packet));
         drop(peer);
-        server.line("flv done");
+        server.wait_for_line("flv done", 1, DISK).unwrap();
         assert_eq!(recordings(&server.dir).len(), 1, "{name}");
     }
 }

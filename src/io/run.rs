@@ -132,6 +132,11 @@ pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Opti
     .await
 }
 
+/// Lets all others that can go on do so first.
+pub async fn give_way() {
+    smol::future::yield_now().await;
+}
+
 /// `future`'s result, or `None` when `stop` is over before. `stop` is asked first.
 pub async fn unless<T>(
     stop: impl Future<Output = ()>,

@@ -103,6 +103,7 @@ pub fn limits(config: &Config) -> String {
         ("image_bytes", limits::IMAGE_BYTES, "bytes of a merged write; one message may be longer"),
         ("image_packets", limits::IMAGE_PACKETS, "packets of a merged write"),
         ("control_max", limits::CONTROL_MAX, "bytes a command; a longer one ends the connection"),
+        ("call_max", limits::CALL_MAX, "the same while its bandwidth is measured"),
         ("control_out_max", limits::CONTROL_OUT_MAX, "bytes of replies that are not read"),
         ("chunk_streams", limits::CHUNK_STREAMS, "chunk streams a connection"),
         ("amf_depth", limits::AMF_DEPTH, "objects inside one another"),

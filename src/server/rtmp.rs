@@ -13,6 +13,7 @@ use crate::proto::rtmp::server::{ConnectReply, Event, Note, Server};
 use crate::proto::rtmp::{Error, url};
 use crate::server::access::{self, Opened};
 use crate::server::{play, publish};
+use crate::service;
 use crate::service::admission::{self, Refusal, Step};
 use core::fmt::Display;
 use core::net::IpAddr;
@@ -276,17 +277,24 @@ async fn accept(
             .map_err(Outcome::Refused)?;
         link.session().set_client(client);
     }
-    let chunk_size = vhost.map_or(config.chunk_size, |v| v.chunk_size);
     let server_ip = link.socket().local_addr().map(|a| tcp::plain(a.ip()).to_string());
-    link.machine.accept_connect(&ConnectReply {
+    let reply = ConnectReply {
         server_ip: server_ip.unwrap_or_default(),
         pid: run::process_id(),
         id: link.session().id(),
         window_ack: vhost.map_or(2_500_000, |v| v.out_ack_size),
         in_ack_size: vhost.map_or(0, |v| v.in_ack_size),
-        chunk_size,
+        chunk_size: vhost.map_or(config.chunk_size, |v| v.chunk_size),
         ..ConnectReply::default()
-    });
+    };
+    let client = link.session().client();
+    if let Some((client, converse)) = client.zip(vhost.and_then(|v| service::converse(v))) {
+        return Err(match converse(&client, &reply, link).await? {
+            Ok(()) => Outcome::Over(Refusal::new(0, "the client has had its answer")),
+            Err(refusal) => Outcome::Refused(refusal),
+        });
+    }
+    link.machine.accept_connect(&reply);
     Ok(caller)
 }
 

@@ -7,6 +7,8 @@ pub mod admission;
 pub mod api;
 #[cfg(feature = "reload")]
 pub mod auto_reload;
+#[cfg(feature = "bandwidth")]
+mod bandwidth;
 #[cfg(any(feature = "caster-flv", feature = "caster-mpegts", feature = "caster-rtsp"))]
 pub mod caster;
 #[cfg(feature = "caster-flv")]
@@ -81,9 +83,12 @@ pub mod web;
 
 use crate::config::{Config, Endpoint, Vhost};
 use crate::context::Context;
-use crate::hub::{Publisher, Sink, StreamKey};
+use crate::hub::{Client, Publisher, Sink, StreamKey};
+use crate::io::link::{End, Link};
 use crate::io::tcp;
-use admission::{Ask, Event};
+use crate::proto::rtmp::Error;
+use crate::proto::rtmp::server::{ConnectReply, Server};
+use admission::{Ask, Event, Refusal};
 use core::net::IpAddr;
 use std::fmt;
 use std::pin::Pin;
@@ -104,6 +109,8 @@ pub struct Service {
     pub differs: fn(&Vhost, &Vhost) -> bool,
     /// Whether a client may take a step; a task when that takes time. `None` when it has no say.
     pub ask: Ask,
+    /// What serves the RTMP clients of a vhost from connect on, in the place of streams.
+    pub converse: fn(&Vhost) -> Option<Converse>,
     /// Hears what happened.
     pub tell: fn(&Rc<Context>, &Event<'_>),
     /// Its connections to other servers.
@@ -129,6 +136,14 @@ pub struct Service {
     /// The same on the port of `http_api`.
     pub api_routes: fn(&Rc<Context>, &mut Router),
 }
+
+/// Serves an RTMP client of a vhost, whose connect waits for its answer, to its end.
+pub type Converse =
+    for<'a> fn(&'a Rc<Client>, &'a ConnectReply, &'a mut Link<Server>) -> Conversation<'a>;
+
+/// Ends with the connection, with a refusal, or with all that was asked for.
+pub type Conversation<'a> =
+    Pin<Box<dyn Future<Output = Result<Result<(), Refusal>, End<Error>>> + 'a>>;
 
 /// A task of this thread.
 pub type Task<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -166,6 +181,7 @@ impl Service {
             attach: |_, _, _| None,
             differs: |_, _| false,
             ask: |_, _, _| None,
+            converse: |_| None,
             tell: |_, _| {},
             upstreams: |_| Vec::new(),
             wanted: |_, _, _, _| {},
@@ -193,6 +209,8 @@ pub static SERVICES: &[Service] = &[
     // Before those who answer.
     #[cfg(all(feature = "sign", feature = "_http"))]
     signed_path::SERVICE,
+    #[cfg(feature = "bandwidth")]
+    bandwidth::SERVICE,
     #[cfg(feature = "hls")]
     hls::SERVICE,
     #[cfg(feature = "dvr")]
@@ -247,6 +265,11 @@ pub fn attach(publisher: &mut Publisher, cx: &Rc<Context>, key: &StreamKey, vhos
     }
 }
 
+/// What serves the RTMP clients of `vhost` in the place of streams, if anything does.
+pub fn converse(vhost: &Vhost) -> Option<Converse> {
+    SERVICES.iter().find_map(|service| (service.converse)(vhost))
+}
+
 /// The cargo features of this image, for the banner and for directives that need another.
 pub const FEATURES: &[&str] = &[
     #[cfg(feature = "digest")]
@@ -273,6 +296,8 @@ pub const FEATURES: &[&str] = &[
     "forward",
     #[cfg(feature = "sign")]
     "sign",
+    #[cfg(feature = "bandwidth")]
+    "bandwidth",
     #[cfg(feature = "reload")]
     "reload",
     #[cfg(feature = "api")]

@@ -123,6 +123,11 @@ pub fn decode(payload: &[u8]) -> Result<(Command, f64), Error> {
     Ok((command, transaction))
 }
 
+/// The name of the command in `payload`, whatever follows it.
+pub fn name(payload: &[u8]) -> Result<String, Error> {
+    Ok(Reader::new(payload).string()?.unwrap_or_default().into_owned())
+}
+
 /// The transaction of a command that cannot be read to its end, 0 if not even that can be read.
 pub fn transaction(payload: &[u8]) -> f64 {
     let mut reader = Reader::new(payload);

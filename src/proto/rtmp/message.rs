@@ -63,6 +63,19 @@ impl Buffers for Heap {
     }
 }
 
+/// As [`Heap`], for a client that fills its calls with bytes to measure how fast they come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Calls;
+
+impl Buffers for Calls {
+    fn buffer(&mut self, _: u8, len: usize) -> Result<BytesMut, Refused> {
+        if len > limits::CALL_MAX {
+            return Err(Refused::TooLong { max: limits::CALL_MAX });
+        }
+        Ok(BytesMut::with_capacity(len.min(limits::CONTROL_MAX)))
+    }
+}
+
 /// Media in the memory of its stream, everything else from the allocator.
 pub(super) struct Media<'a>(pub(super) &'a mut dyn Buffers);
 

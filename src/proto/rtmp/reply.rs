@@ -42,6 +42,13 @@ impl Default for ConnectReply {
     }
 }
 
+impl ConnectReply {
+    /// Who the server is, as the answer says it.
+    pub(super) fn data(&self) -> Object {
+        self.identity.properties(&self.server_ip, self.pid, self.id)
+    }
+}
+
 /// Answers `connect`. Of `enhanced`, what the client sent, it says that every codec is forwarded,
 /// and that of the extensions of `capsEx` requests to reconnect are used.
 pub(super) fn connected(

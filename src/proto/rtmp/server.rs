@@ -2,6 +2,8 @@
 
 use std::{cmp::Ordering, fmt};
 
+mod calls;
+
 pub use super::reply::ConnectReply;
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
     command::{self, Command, Connect, Play, Publish, Style},
     control::{CONNECTION, Control, Received, STREAM_BEGIN, STREAM_EOF},
     handshake::{Form, ServerHandshake},
-    message::{Aggregate, Content, Heap, Media},
+    message::{Aggregate, Calls, Content, Heap, Media},
     reply::{self, CLIENT_ID, DETAILS, STREAM},
 };
 use crate::{
@@ -59,6 +61,8 @@ pub enum Event {
     Unpublish,
     /// It buffers so many milliseconds.
     BufferLength(u32),
+    /// It called this, having been let in for that alone ([`Server::accept_calls`]).
+    Called(String),
     /// Something for the log.
     Note(Note),
 }
@@ -113,10 +117,10 @@ impl Server {
         let Asked::Connect { transaction, object_encoding, enhanced } = &**asked else { return };
         let control = &mut self.control;
         self.reconnects = reply::can_reconnect(enhanced);
-        let data = reply.identity.properties(&reply.server_ip, reply.pid, reply.id);
         control.send_window(reply.window_ack);
         control.send_bandwidth(reply.peer_bandwidth);
         control.send_chunk_size(reply.chunk_size);
+        let data = reply.data();
         control
             .command(0, |w| reply::connected(w, *transaction, *object_encoding, enhanced, &data));
         control.command(0, reply::on_bw_done);
@@ -186,7 +190,7 @@ impl Server {
         match &self.state {
             State::Handshake(_) | State::Asked(_) | State::Refused => return,
             State::Connect => self.control.command(0, |w| reply::rejected(w, 1.0, description)),
-            State::Idle(_) => self.control.command(0, |w| {
+            State::Idle(_) | State::Calling => self.control.command(0, |w| {
                 reply::on_status(w, "error", "NetConnection.Connect.Closed", description, &[]);
             }),
             State::Playing => {
@@ -252,6 +256,7 @@ impl Server {
             State::Connect => "connect",
             State::Asked(_) => "deciding",
             State::Idle(_) => "idle",
+            State::Calling => "calls",
             State::Playing => "play",
             State::Publishing(_) => "publish",
             State::Refused => "refused",
@@ -282,6 +287,7 @@ impl Server {
                 State::Connect | State::Idle(_) | State::Playing => {
                     self.control.receive(input, &mut Heap { media_max: limits::CONTROL_MAX })?
                 }
+                State::Calling => self.control.receive(input, &mut Calls)?,
             };
             let event = match received {
                 None => return Ok(self.first_empty()),
@@ -325,6 +331,10 @@ impl Server {
     }
 
     fn command(&mut self, payload: &[u8]) -> Result<Option<Event>, Cause> {
+        if matches!(self.state, State::Calling) {
+            let name = command::name(payload)?;
+            return Ok(Some(Event::Called(name)));
+        }
         let decoded = command::decode(payload);
         if let Err(error) = &decoded {
             self.misunderstood(payload, error);
@@ -353,7 +363,7 @@ impl Server {
                 let style = publishing.style;
                 self.command_of_publisher(style, &command, transaction)
             }
-            State::Handshake(_) | State::Asked(_) | State::Refused => None,
+            State::Handshake(_) | State::Asked(_) | State::Calling | State::Refused => None,
         })
     }
 
@@ -470,6 +480,8 @@ enum State {
     Asked(Box<Asked>),
     /// Connected: neither playing nor publishing.
     Idle(Idle),
+    /// Connected for calls of its own, in the place of streams.
+    Calling,
     Playing,
     Publishing(Box<Publishing>),
     /// Not let in.
