@@ -7,13 +7,12 @@ use runnel::io::log as tank;
 use runnel::server::options::{Action, HELP, Options};
 use runnel::server::{self, StartError, banner};
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// For the last log lines to be written.
-const LAST_LINES: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     if let Some(status) = runnel::io::child::take_over(std::env::args_os()) {
+        return status;
+    }
+    if let Some(status) = server::applet(std::env::args_os()) {
         return status;
     }
     let options = match Options::parse(std::env::args_os().skip(1)) {
@@ -47,7 +46,7 @@ fn main() -> ExitCode {
             ExitCode::from(e.status())
         }
     };
-    tank::flush(LAST_LINES);
+    tank::flush(server::LAST_LINES);
     status
 }
 

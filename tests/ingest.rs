@@ -6,30 +6,21 @@
 mod common;
 
 use common::client::Peer;
-use common::elementary::slices;
-use common::media::{self, AAC, H264, PICTURE, TONE};
-use common::{
-    Running, SOON, Server, TempDir, eventually, free_port, run, skip, spawn, start, tool,
+use common::fetched::{
+    assert_from, assert_part, assert_times, frames, ingest, nginx, play, units,
 };
-use runnel::codec::nal::Video;
-use runnel::media::{Kind, Packet};
+use common::media::{self, AAC, H264, PICTURE, TONE};
+use common::{Running, SOON, Server, TempDir, eventually, free_port, run, skip, spawn, tool};
+use runnel::media::Kind;
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// An ingest called `id` of `url`, which publishes `/live/id`.
-fn ingest(id: &str, kind: &str, url: &str, more: &str) -> String {
-    format!(
-        "ingest {id} {{ enabled on; input {{ type {kind}; url {url}; }} {more} \
-         engine {{ output rtmp://127.0.0.1:[port]/live?vhost=[vhost]/{id}; }} }}\n"
-    )
-}
 
 fn server(ingests: &str) -> Server {
     Server::with(&format!("vhost __defaultVhost__ {{ min_latency on; {ingests} }}"))
@@ -46,52 +37,6 @@ fn reload(server: &Server, ingests: &str) {
     fs::write(server.dir.join("test.conf"), text).unwrap();
     server.signal(Signal::HUP);
     server.line_number("reload config success", before + 1);
-}
-
-/// What a player gets in `time`.
-fn play(server: &Server, stream: &str, time: Duration) -> Vec<Packet> {
-    let mut player = Peer::play(server, stream);
-    let mut packets = vec![player.packet(SOON + SOON).expect("a packet")];
-    let until = Instant::now() + time;
-    while let Some(left) = until.checked_duration_since(Instant::now()) {
-        packets.extend(player.packet(left));
-    }
-    packets
-}
-
-fn units(packets: &[Packet]) -> Vec<Vec<u8>> {
-    slices(packets, Video::H264)
-}
-
-fn frames(packets: &[Packet]) -> Vec<Vec<u8>> {
-    let frames = packets.iter().filter(|p| p.kind == Kind::Audio && !p.header);
-    frames.map(|packet| packet.payload.get(2..).unwrap().to_vec()).collect()
-}
-
-/// `got` is a part of `all`, which is repeated.
-fn assert_part(what: &str, got: &[Vec<u8>], all: &[Vec<u8>]) {
-    assert!(!got.is_empty(), "no {what}");
-    let found = (0..all.len()).any(|start| {
-        got.iter().enumerate().all(|(i, one)| all.get((start + i) % all.len()) == Some(one))
-    });
-    assert!(found, "{} {what} are not those of the source, {}", got.len(), all.len());
-}
-
-/// Pictures and sound are those of the file, and their times grow.
-fn assert_from(packets: &[Packet], file: &Path) {
-    let all = media::flv_packets(&fs::read(file).unwrap());
-    assert_part("pictures", &units(packets), &units(&all));
-    assert_part("frames", &frames(packets), &frames(&all));
-    assert_times(packets);
-}
-
-fn assert_times(packets: &[Packet]) {
-    for kind in [Kind::Video, Kind::Audio] {
-        let frames = packets.iter().filter(|p| p.kind == kind && !p.header);
-        let times: Vec<_> = frames.map(|p| p.dts).collect();
-        let grows = times.windows(2).all(|pair| pair[0] < pair[1] && pair[1] - pair[0] < 200);
-        assert!(grows, "{kind:?} {times:?}");
-    }
 }
 
 fn sample_ts(ffmpeg: &Path) -> PathBuf {
@@ -118,30 +63,6 @@ fn files_are_published_at_the_speed_of_the_clock_and_over_again() {
         assert_eq!(headers, 2, "{stream}: headers are not repeated");
     }
     assert_eq!(server.count("start publish"), 2, "a round is no new stream");
-}
-
-/// nginx with the files of `dir`, and addresses that lead nowhere.
-fn nginx(dir: &TempDir) -> Option<(Running, u16)> {
-    let nginx = tool("nginx")?;
-    let port = free_port();
-    let path = dir.path().display();
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("{name}_temp_path {path}/{name};\n"))
-        .concat();
-    let text = format!(
-        "user root; daemon off; master_process off; pid nginx.pid; events {{ }}\n\
-         http {{ access_log access.log; {temporary} server {{ listen 127.0.0.1:{port}; root {path}/www;\n\
-         location /loop {{ return 302 /loop.flv; }}\n\
-         location /moved {{ return 302 /s.flv; }}\n\
-         location /closed {{ return 403; }} }} }}\n"
-    );
-    fs::write(dir.join("nginx.conf"), text).unwrap();
-    fs::create_dir_all(dir.join("www")).unwrap();
-    let mut command = Command::new(nginx);
-    command.arg("-p").arg(dir.path()).args(["-e", "error.log", "-c", "nginx.conf"]);
-    let running = start(&mut command);
-    eventually("nginx listens", SOON, || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    Some((running, port))
 }
 
 #[test]

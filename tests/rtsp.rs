@@ -147,6 +147,7 @@ fn keep(
     match unit.content {
         Content::Picture { nals, .. } => pictures.push((time, nals.map(<[u8]>::to_vec).collect())),
         Content::Audio(frame) => frames.push((time, frame.to_vec())),
+        Content::AudioConfig(_) => {}
     }
 }
 

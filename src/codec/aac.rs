@@ -22,25 +22,47 @@ impl Config {
     /// Reads an AudioSpecificConfig. What follows it is not looked at.
     pub fn parse(config: &[u8]) -> Result<Self, Error> {
         let mut bits = Bits::new(config);
-        let mut object = object_type(&mut bits)?;
-        let core_rate = rate(&mut bits)?;
+        let mut config = Self::head(&mut bits)?;
+        if config.sbr_rate.is_none() {
+            // The extension is optional: where it ends too early there is none.
+            config.extension(&mut bits).ok();
+        }
+        Ok(config)
+    }
+
+    /// Reads one that does not say how long it is, to its last bit, and the samples of a frame:
+    /// without the extension that older decoders pass over. Only AAC Main, LC, SSR and LTP whose
+    /// channels are stated here.
+    pub(super) fn take(bits: &mut Bits<'_>) -> Result<(Self, u16), Error> {
+        let config = Self::head(bits)?;
+        if !matches!(config.object, 1..=4) || config.channel_config == 0 {
+            return Err(Error::Unsupported("AAC of this object type"));
+        }
+        let samples = if bits.bit()? { 960 } else { 1024 };
+        if bits.bit()? {
+            bits.skip(14)?; // coreCoderDelay
+        }
+        if bits.bit()? {
+            bits.skip(1)?; // extensionFlag3
+        }
+        Ok((config, samples))
+    }
+
+    fn head(bits: &mut Bits<'_>) -> Result<Self, Error> {
+        let mut object = object_type(bits)?;
+        let core_rate = rate(bits)?;
         let channel_config = bits.bits(4)? as u8;
         let mut sbr_rate = None;
         let mut ps = false;
         if matches!(object, 5 | 29) {
             ps = object == 29;
-            sbr_rate = Some(rate(&mut bits)?);
-            object = object_type(&mut bits)?;
+            sbr_rate = Some(rate(bits)?);
+            object = object_type(bits)?;
         }
         if object == 0 {
             return Err(Error::Invalid("AAC object type 0"));
         }
-        let mut config = Self { object, core_rate, channel_config, sbr_rate, ps };
-        if sbr_rate.is_none() {
-            // The extension is optional: where it ends too early there is none.
-            config.extension(&mut bits).ok();
-        }
-        Ok(config)
+        Ok(Self { object, core_rate, channel_config, sbr_rate, ps })
     }
 
     /// SBR and PS in the way that older decoders pass over (§1.6.6.1, `syncExtensionType`).

@@ -74,6 +74,11 @@ impl<'a> Bits<'a> {
         Ok(if code % 2 == 1 { half + 1 } else { -half })
     }
 
+    /// How many bits are left. Emulation prevention that is in them counts.
+    pub const fn left(&self) -> usize {
+        self.data.len().saturating_mul(8).saturating_add(self.left as usize)
+    }
+
     fn next_byte(&mut self) -> Result<u8, Error> {
         let mut byte = self.take()?;
         if let Some(zeros) = self.zeros {

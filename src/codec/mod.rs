@@ -6,6 +6,7 @@ pub mod assemble;
 pub mod avc;
 pub mod bits;
 pub mod hevc;
+pub mod latm;
 pub mod mp3;
 pub mod nal;
 pub mod reorder;

@@ -15,6 +15,11 @@ pub trait Sink {
 
     /// The publisher stopped; nothing more comes.
     fn on_unpublish(&mut self) {}
+
+    /// It is taken away from a stream that goes on: another one of its service may follow at once.
+    fn on_detach(&mut self) {
+        self.on_unpublish();
+    }
 }
 
 /// What becomes of the stream when a sink fails or ends.

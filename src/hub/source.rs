@@ -219,7 +219,7 @@ impl Source {
         };
         for mut sink in gone {
             sink.on_flush();
-            sink.on_unpublish();
+            sink.on_detach();
         }
     }
 

@@ -170,7 +170,7 @@ impl Client {
         let stage = Cell::new("in the queue");
         let work = Box::pin(async {
             let _slot = self.slots.acquire().await;
-            let (mut connection, head) = self.reach(request, true, &stage).await?;
+            let (mut connection, head, _) = self.reach(request, true, &stage).await?;
             let most = request.max_body;
             let too_large = || Error::TooLarge(most);
             let fits = |len| usize::try_from(len).is_ok_and(|len: usize| len <= most);
@@ -196,8 +196,8 @@ impl Client {
     pub async fn open(&self, request: &Request) -> Result<Stream, Error> {
         let stage = Cell::new("");
         let work = Box::pin(async {
-            let (connection, head) = self.reach(request, false, &stage).await?;
-            Ok(Stream { link: connection.link, head: *head, over: false })
+            let (connection, head, url) = self.reach(request, false, &stage).await?;
+            Ok(Stream { link: connection.link, head: *head, url, over: false })
         });
         limited(request.timeout, &stage, work).await
     }
@@ -212,13 +212,13 @@ impl Client {
         self.kept.borrow_mut().clear();
     }
 
-    /// The head of the reply, redirects being followed, and where the body comes from.
+    /// The head of the reply, redirects being followed, and where the body comes from, with its url.
     async fn reach(
         &self,
         request: &Request,
         keep_alive: bool,
         stage: &Cell<&'static str>,
-    ) -> Result<(Kept, Box<Head>), Error> {
+    ) -> Result<(Kept, Box<Head>, Url), Error> {
         let mut url = request.url.clone();
         let (mut method, mut body) = (request.method, request.body.as_slice());
         let mut redirects = 0;
@@ -234,7 +234,7 @@ impl Client {
             let headers = headers.as_slice();
             let asked = client::Request { method, host: &host, target, headers, body, keep_alive };
             let (connection, head) = self.exchange(&url, &asked, request.timeout, stage).await?;
-            let Some(location) = head.location() else { return Ok((connection, head)) };
+            let Some(location) = head.location() else { return Ok((connection, head, url)) };
             if redirects == request.redirects {
                 return Err(Error::Redirect(location.to_owned()));
             }
@@ -320,6 +320,7 @@ impl Client {
 pub struct Stream {
     link: Link<client::Client>,
     head: Head,
+    url: Url,
     over: bool,
 }
 
@@ -327,6 +328,11 @@ impl Stream {
     /// Status and headers.
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// Where the body comes from: the last one of the redirects.
+    pub const fn url(&self) -> &Url {
+        &self.url
     }
 
     /// The next piece of the body, at most [`READ_BUF`](crate::limits::READ_BUF) bytes; `None` at

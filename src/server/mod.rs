@@ -22,15 +22,19 @@ use crate::io::run::{self, Spawner, sleep};
 use crate::io::signal::{Request, Signals};
 use crate::io::{clock, files, log as tank, memory};
 use crate::limits;
-use crate::service::{FEATURES, SERVICES};
+use crate::service::{Applet, FEATURES, SERVICES};
 use options::Options;
 use process::Process;
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::process::ExitCode;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+/// For the last log lines to be written.
+pub const LAST_LINES: Duration = Duration::from_millis(300);
 /// How often deadlines of connections, and memory that may be free again, are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -88,6 +92,28 @@ fn adjusted(mut config: Config, options: &Options) -> Config {
         config.http_server = Rc::new(server);
     }
     config
+}
+
+/// In a process that is called as an applet of a service, by its own name or by its first word: does
+/// that. Gives the status to exit with; `None` in every other process.
+pub fn applet(args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let words: Vec<_> = args.map(|word| word.to_string_lossy().into_owned()).collect();
+    let own = words.first()?.rsplit('/').next().unwrap_or_default();
+    let applets = || SERVICES.iter().filter_map(|service| service.applet);
+    let by_name = applets().find(|applet| applet.name == own).map(|applet| (applet, 1));
+    let by_word = || applets().find(|a| words.get(1).is_some_and(|word| word == a.name));
+    let (applet, skip) = by_name.or_else(|| by_word().map(|applet| (applet, 2)))?;
+    tank::init();
+    let result = (applet.run)(words.get(skip..).unwrap_or_default());
+    let Err(refusal) = result else { return Some(ExitCode::SUCCESS) };
+    let error = StartError::new(refusal.code, refusal.text);
+    if error.code == Applet::USAGE {
+        eprintln!("{}: {}\n\n{}", applet.name, error.text, applet.usage);
+    } else {
+        log::error!("{}. ret={}", error.text, error.code);
+    }
+    tank::flush(LAST_LINES);
+    Some(ExitCode::from(error.status()))
 }
 
 /// Serves until a signal ends the process; as a daemon, until another process serves.

@@ -2,7 +2,7 @@
 
 use super::Service;
 use super::path::{Stamp, Template};
-use super::program::{self, Job, WhilePublished};
+use super::program::{self, Job, while_published};
 use crate::config::{Config, Vhost};
 use crate::context::Context;
 use crate::hub::{Caller, Sink, StreamKey};
@@ -32,11 +32,12 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
     let mut jobs = Vec::new();
     for words in &vhost.exec.publish {
         match job(&config, key, param, &caller, words, &Stamp::now(&zone(&config))) {
-            Ok(job) => jobs.push(program::start(cx, job, Box::new(|_| {}))),
+            // As they stand in the file: dates differ each time.
+            Ok(job) => jobs.push((words.clone(), job)),
             Err(why) => log::error!("exec publish {}: {why}", words.join(" ")),
         }
     }
-    Some(Box::new(WhilePublished { service: NAME, jobs }))
+    Some(while_published(cx, NAME, key, jobs))
 }
 
 fn zone(config: &Config) -> Zone {

@@ -131,6 +131,8 @@ pub struct Service {
     pub port: Option<Port>,
     /// The stream that an HTTP path (host and path) is a part of, where it serves streams by path.
     pub stream_at: fn(&Rc<Context>, &str, &str) -> Option<StreamKey>,
+    /// What the program is besides a server, if anything.
+    pub applet: Option<Applet>,
     /// The HTTP paths that it answers on the port of `http_server`.
     pub routes: fn(&Rc<Context>, &mut Router),
     /// The same on the port of `http_api`.
@@ -144,6 +146,24 @@ pub type Converse =
 /// Ends with the connection, with a refusal, or with all that was asked for.
 pub type Conversation<'a> =
     Pin<Box<dyn Future<Output = Result<Result<(), Refusal>, End<Error>>> + 'a>>;
+
+/// What the program is when it is called by another name, by a link say, or with that name as the
+/// first word.
+#[derive(Clone, Copy, Debug)]
+pub struct Applet {
+    /// That name.
+    pub name: &'static str,
+    /// What is printed when it is called in another way than it can be.
+    pub usage: &'static str,
+    /// Does it, told the words behind the name. The number of the refusal says the exit status, as
+    /// for the server; [`USAGE`](Self::USAGE): the usage is printed.
+    pub run: fn(&[String]) -> Result<(), Refusal>,
+}
+
+impl Applet {
+    /// Called in a way in which it cannot be.
+    pub const USAGE: u16 = 0xff;
+}
 
 /// A task of this thread.
 pub type Task<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -191,6 +211,7 @@ impl Service {
             finish: |_| None,
             port: None,
             stream_at: |_, _, _| None,
+            applet: None,
             routes: |_, _| {},
             api_routes: |_, _| {},
         }
@@ -239,6 +260,8 @@ pub static SERVICES: &[Service] = &[
     caster_flv::SERVICE,
     #[cfg(feature = "ingest")]
     ingest::SERVICE,
+    #[cfg(feature = "srs-ingest-hls")]
+    ingest::applet::SERVICE,
     #[cfg(feature = "transcode")]
     transcode::SERVICE,
     #[cfg(feature = "exec")]
@@ -318,6 +341,8 @@ pub const FEATURES: &[&str] = &[
     "caster-flv",
     #[cfg(feature = "ingest")]
     "ingest",
+    #[cfg(feature = "srs-ingest-hls")]
+    "srs-ingest-hls",
     #[cfg(feature = "transcode")]
     "transcode",
     #[cfg(feature = "exec")]

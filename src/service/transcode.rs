@@ -2,7 +2,7 @@
 
 use super::Service;
 use super::program::argv::{Input, encode};
-use super::program::{self, Job, WhilePublished};
+use super::program::{self, Job, while_published};
 use crate::config::{Config, Engine, Transcode, Vhost};
 use crate::context::Context;
 use crate::hub::{Sink, StreamKey};
@@ -31,11 +31,16 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
             Ok(job) if job.output.as_ref() == Some(key) => {
                 log::error!("engine {}: its output is its input. ret=3029", engine.name);
             }
-            Ok(job) => jobs.push(program::start(cx, job, Box::new(|_| {}))),
+            Ok(job) => jobs.push((says(&job), job)),
             Err(why) => log::error!("engine {}: {why}", engine.name),
         }
     }
-    Some(Box::new(WhilePublished { service: NAME, jobs }))
+    Some(while_published(cx, NAME, key, jobs))
+}
+
+/// Another engine, or the same one changed, has other words.
+fn says(job: &Job) -> Vec<String> {
+    [&job.name, &job.program].into_iter().chain(&job.args).cloned().collect()
 }
 
 /// The engines for a stream: those for all streams, for its app, for itself.

@@ -5,6 +5,8 @@
 pub mod client;
 #[cfg(feature = "_ts")]
 pub mod elementary;
+#[cfg(feature = "_ts")]
+pub mod fetched;
 pub mod http;
 pub mod media;
 pub mod raw;

@@ -17,7 +17,7 @@ pub fn reorder_depth(payload: Payload, sps: &[u8]) -> Option<u8> {
     match payload {
         Payload::H264 => reorder::avc(sps).ok().flatten(),
         Payload::Hevc => reorder::hevc(sps).ok(),
-        Payload::Aac { .. } => Some(0),
+        Payload::Aac { .. } | Payload::Latm { .. } => Some(0),
     }
 }
 

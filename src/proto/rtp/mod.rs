@@ -1,7 +1,7 @@
 //! RTP (RFC 3550) as a receiver: packets of one track in, access units and audio frames out.
 //!
 //! ```text
-//! packet ── Header ── reorder ── clock ── avc | hevc | aac ── Unit
+//! packet ── Header ── reorder ── clock ── avc | hevc | aac | latm ── Unit
 //!                        RTCP ── rtcp ── Sync
 //! ```
 //!
@@ -15,6 +15,7 @@ mod clock;
 mod decode;
 mod header;
 mod hevc;
+mod latm;
 mod picture;
 mod reorder;
 pub mod rtcp;
@@ -27,6 +28,7 @@ pub use header::Header;
 pub use track::{Stats, Track};
 pub use unit::{Content, Nals, Unit};
 
+use crate::codec::latm::Mux;
 use std::fmt;
 
 /// What a track carries, and how packets hold it.
@@ -47,6 +49,20 @@ pub enum Payload {
         /// Length of a frame in ticks of the RTP clock.
         frame_ticks: u32,
     },
+    /// AAC as LATM (RFC 6416).
+    Latm {
+        /// Packets say themselves how they are laid out (`cpresent=1`).
+        in_band: bool,
+        /// What the SDP says of that.
+        mux: Option<Mux>,
+    },
+}
+
+impl Payload {
+    /// Whether it is sound.
+    pub const fn is_audio(self) -> bool {
+        matches!(self, Self::Aac { .. } | Self::Latm { .. })
+    }
 }
 
 /// A track as it was announced.
@@ -74,6 +90,8 @@ pub enum Error {
     Packetization(u8),
     /// A fragment without the ones before it.
     Fragment,
+    /// A StreamMuxConfig that is not read.
+    AudioConfig,
     /// The picture or the audio frame is longer than its limit.
     TooLong,
 }
@@ -88,6 +106,7 @@ impl fmt::Display for Error {
                 write!(f, "RTP packets of NAL unit type {kind} are not supported")
             }
             Self::Fragment => f.write_str("RTP fragment without its beginning"),
+            Self::AudioConfig => f.write_str("AAC as LATM of a kind that is not supported"),
             Self::TooLong => f.write_str("picture or audio frame longer than its limit"),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::aac::{Fragments, Layout};
 use super::clock::Unwrap;
+use super::latm::Elements;
 use super::picture::Picture;
 use super::reorder::Reorder;
 use super::rtcp::{self, Reception, SenderReport};
@@ -58,6 +59,9 @@ impl Track {
             Payload::Aac { size_length, index_length, index_delta_length, frame_ticks } => {
                 let layout = Layout { size_length, index_length, index_delta_length, frame_ticks };
                 Depacketizer::Aac(layout, Fragments::default())
+            }
+            Payload::Latm { in_band, mux } => {
+                Depacketizer::Latm(Elements::new(in_band, mux, format.clock_rate))
             }
             Payload::H264 => Depacketizer::Avc(Picture::default()),
             Payload::Hevc => Depacketizer::Hevc(Picture::default()),
@@ -206,7 +210,7 @@ impl Track {
         let counts = self.reorder.counts();
         let pictures_dropped = match &self.media.content {
             Depacketizer::Avc(picture) | Depacketizer::Hevc(picture) => picture.dropped,
-            Depacketizer::Aac(..) => 0,
+            Depacketizer::Aac(..) | Depacketizer::Latm(_) => 0,
         };
         Stats {
             received: self.received,
@@ -258,6 +262,7 @@ enum Depacketizer {
     Avc(Picture),
     Hevc(Picture),
     Aac(Layout, Fragments),
+    Latm(Elements),
 }
 
 impl Media {
@@ -279,6 +284,9 @@ impl Media {
         let (picture, hevc) = match &mut self.content {
             Depacketizer::Avc(picture) => (picture, false),
             Depacketizer::Hevc(picture) => (picture, true),
+            Depacketizer::Latm(elements) => {
+                return elements.take((time, lost, header.marker), payload, out);
+            }
             Depacketizer::Aac(layout, fragments) => {
                 return fragments.take(*layout, time, lost, payload, out);
             }
@@ -296,6 +304,7 @@ impl Media {
         match &mut self.content {
             Depacketizer::Avc(picture) | Depacketizer::Hevc(picture) => picture.restart(),
             Depacketizer::Aac(_, fragments) => fragments.clear(),
+            Depacketizer::Latm(elements) => elements.clear(),
         }
     }
 }

@@ -22,6 +22,8 @@ pub enum Content<'a> {
     },
     /// One raw AAC frame, without ADTS header.
     Audio(&'a [u8]),
+    /// The AudioSpecificConfig of the frames that follow, where the stream itself says it.
+    AudioConfig(&'a [u8]),
 }
 
 /// The NAL units of a picture, none of them empty, [`MESSAGE_MAX`](crate::limits::MESSAGE_MAX)

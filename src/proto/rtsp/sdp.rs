@@ -6,7 +6,8 @@
 
 use super::base64;
 use super::url::resolve;
-use crate::codec::aac;
+use crate::codec::bits::Bits;
+use crate::codec::{aac, latm};
 use crate::limits::{HEADER_MAX, RTSP_TRACKS};
 use crate::proto::rtp::{Format, Payload};
 use std::fmt;
@@ -44,7 +45,7 @@ pub enum Parameters {
     /// The parameter sets of H.264 or H.265, NAL units without start codes, in the order in which
     /// they are said. Empty when they come with the stream.
     Sets(Vec<Vec<u8>>),
-    /// The AudioSpecificConfig of AAC.
+    /// The AudioSpecificConfig of AAC. Empty when it comes with the stream.
     Aac(Vec<u8>),
 }
 
@@ -69,8 +70,6 @@ pub enum Left {
     Codec(String),
     /// A payload type that nothing is said of.
     PayloadType(String),
-    /// AAC in another form than behind AU headers: `MP4A-LATM`.
-    Latm,
     /// AAC in another mode than hbr and lbr, or with fields that are not read.
     AacMode(String),
     /// An AudioSpecificConfig that cannot be read.
@@ -91,9 +90,6 @@ impl fmt::Display for Note {
             Left::Profile(name) => write!(f, "{name} is not supported, only RTP/AVP"),
             Left::Codec(name) => write!(f, "codec {name} is not supported, ignored"),
             Left::PayloadType(number) => write!(f, "payload type {number} is unknown, ignored"),
-            Left::Latm => f.write_str(
-                "AAC as MP4A-LATM is not supported, ignored; the sender must use MPEG4-GENERIC",
-            ),
             Left::AacMode(mode) => write!(f, "AAC mode {mode} is not supported, ignored"),
             Left::AacConfig => f.write_str("AAC config cannot be read, ignored"),
             Left::Interleaved => f.write_str("interleaved NAL units are not supported, ignored"),
@@ -228,7 +224,10 @@ impl<'a> Media<'a> {
                 let (payload, rate, config) = aac(&fmtp, rate, channels)?;
                 (payload, rate, Parameters::Aac(config))
             }
-            "MP4A-LATM" => return Err(Left::Latm),
+            "MP4A-LATM" => {
+                let (payload, rate, config) = latm(&fmtp, rate)?;
+                (payload, rate, Parameters::Aac(config))
+            }
             _ => return Err(Left::Codec(name.to_owned())),
         };
         Ok((Format { payload, payload_type, clock_rate }, parameters))
@@ -311,6 +310,21 @@ fn aac(fmtp: &Fmtp<'_>, rate: Option<u32>, channels: u8) -> Result<(Payload, u32
     let frame_ticks = u32::try_from(frame_ticks).map_err(|_| Left::AacConfig)?;
     let payload = Payload::Aac { size_length, index_length, index_delta_length, frame_ticks };
     Ok((payload, clock_rate, config))
+}
+
+/// The parameters of AAC as LATM (RFC 6416 §7.3). Where packets say how they are to be read, the
+/// SDP need not.
+fn latm(fmtp: &Fmtp<'_>, rate: Option<u32>) -> Result<(Payload, u32, Vec<u8>), Left> {
+    let in_band = fmtp.get("cpresent") != Some("0");
+    let said = fmtp.get("config").and_then(|text| unhex(text.trim_matches('"')));
+    let said = said.and_then(|bytes| latm::stream_mux_config(&mut Bits::new(&bytes)).ok());
+    let (mux, config) = match said {
+        Some((mux, config)) => (Some(mux), config),
+        None if in_band => (None, Vec::new()),
+        None => return Err(Left::AacConfig),
+    };
+    let clock_rate = rate.or(mux.map(|mux| mux.core_rate)).ok_or(Left::AacConfig)?;
+    Ok((Payload::Latm { in_band, mux }, clock_rate, config))
 }
 
 /// The AudioSpecificConfig of AAC-LC (ISO/IEC 14496-3 §1.6.2.1).

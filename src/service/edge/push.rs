@@ -156,6 +156,7 @@ pub(super) fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option
             state,
             drain: LINGER,
             patience: Some(UPSTREAM_REFUSES),
+            lasting: true,
         };
         let began = clock::now();
         if let Some(failure) = push.run(opened).await {

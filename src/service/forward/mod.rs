@@ -128,6 +128,7 @@ fn start(
             state: state.clone(),
             drain: UPSTREAM_DRAIN,
             patience: None,
+            lasting: true,
         };
         if let Some(failure) = push.run(None).await {
             log::error!("forward: {key} is not passed on, {failure}. ret={}", failure.code());

@@ -23,7 +23,8 @@ pub(super) async fn pull(attempt: &Attempt<'_>, url: &Url) -> Result<(), Over> {
     let mut follow = Follow::new();
     let first = fetch(&client, url, follow.from());
     let limit = INGEST_CONNECT.saturating_mul(INGEST_PLAYLISTS + 1);
-    let (mut url, mut media) = attempt.before(limit, "the playlist is fetched", first).await??;
+    let (mut url, mut base, mut media) =
+        attempt.before(limit, "the playlist is fetched", first).await??;
     let mut live = attempt.begin(true, true).await?;
     live.feed.set_patience(PATIENCE);
     let mut parser: Option<Parser> = None;
@@ -44,7 +45,7 @@ pub(super) async fn pull(attempt: &Attempt<'_>, url: &Url) -> Result<(), Over> {
         let many = fresh.segments.len();
         for (i, segment) in fresh.segments.iter().enumerate() {
             live.hurry(live_source && i + 2 < many);
-            match take(&mut live, &client, &url, segment, &mut parser).await {
+            match take(&mut live, &client, &base, segment, &mut parser).await {
                 Ok(()) => failures = 0,
                 Err(Over::Failed(what)) => {
                     failures += 1;
@@ -62,15 +63,18 @@ pub(super) async fn pull(attempt: &Attempt<'_>, url: &Url) -> Result<(), Over> {
             if live.feed.packets() == 0 {
                 return Err(Over::Failed(format!("{url}: no packet in it")));
             }
+            if !attempt.again {
+                return Err(Over::Ended);
+            }
             follow = Follow::new();
             live.begin_anew();
-            (url, media) = live.wait(fetch(&client, &url, 0)).await??;
+            (url, base, media) = live.wait(fetch(&client, &url, 0)).await??;
             continue;
         };
         let due = fetched.saturating_add(u64::try_from(refresh.as_millis()).unwrap_or(u64::MAX));
         let pause = due.saturating_sub(clock::now());
         live.wait(run::sleep(Duration::from_millis(pause))).await?;
-        (url, media) = loop {
+        (url, base, media) = loop {
             match live.wait(fetch(&client, &url, follow.from())).await? {
                 Ok(next) => break next,
                 Err(e) => {
@@ -86,31 +90,34 @@ pub(super) async fn pull(attempt: &Attempt<'_>, url: &Url) -> Result<(), Over> {
     }
 }
 
-/// The media playlist at `url`, through those that list others.
-async fn fetch(client: &Client, url: &Url, from: u64) -> Result<(Url, playlist::Media), Over> {
+/// The media playlist at `url`, through those that list others; where to ask for it again, and where
+/// redirects led, beside which its segments are.
+async fn fetch(client: &Client, url: &Url, from: u64) -> Result<(Url, Url, playlist::Media), Over> {
     let mut url = url.clone();
     for _ in 0..INGEST_PLAYLISTS {
         let done = run::within(INGEST_CONNECT, Box::pin(read(client, &url, from))).await;
         match done.unwrap_or_else(|| Err(failed(&url, &"the playlist does not end")))? {
-            Playlist::Media(media) => return Ok((url, media)),
-            Playlist::Master(variants) => {
+            (base, Playlist::Media(media)) => return Ok((url, base, media)),
+            (base, Playlist::Master(variants)) => {
                 let best = playlist::best(&variants);
                 let best = best.ok_or_else(|| failed(&url, &"a playlist that lists nothing"))?;
-                url = url.join(&best.uri).map_err(|e| failed(&best.uri, &e))?;
+                url = base.join(&best.uri).map_err(|e| failed(&best.uri, &e))?;
             }
         }
     }
     Err(failed(&url, &"playlists that list only one another"))
 }
 
-async fn read(client: &Client, url: &Url, from: u64) -> Result<Playlist, Over> {
+/// The playlist at `url`, and where redirects led: what it lists stands beside that.
+async fn read(client: &Client, url: &Url, from: u64) -> Result<(Url, Playlist), Over> {
     let opened = client.open(&request(url)).await.map_err(|e| failed(url, &e))?;
     let mut body = accepted(opened).map_err(|over| failed(url, &over))?;
     let mut reader = Reader::new(from);
     while let Some(piece) = body.next().await.map_err(|e| failed(url, &e))? {
         reader.push(&piece).map_err(|e| failed(url, &e))?;
     }
-    reader.finish().map_err(|e| failed(url, &e))
+    let playlist = reader.finish().map_err(|e| failed(url, &e))?;
+    Ok((body.url().clone(), playlist))
 }
 
 /// Publishes one segment.
@@ -130,6 +137,8 @@ async fn take(
         expected = 206;
     }
     if segment.discontinuity {
+        // What follows may have other programs, and begins to count anew.
+        *parser = None;
         live.begin_anew();
     }
     let opened = live.wait(client.open(&request)).await?;

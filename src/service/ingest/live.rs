@@ -74,6 +74,8 @@ pub(super) struct Attempt<'a> {
     pub(super) cx: &'a Rc<Context>,
     pub(super) worker: &'a Worker,
     pub(super) session: Rc<Session>,
+    /// What ends begins again from its start.
+    pub(super) again: bool,
 }
 
 impl Attempt<'_> {

@@ -1,6 +1,8 @@
 //! Streams that the server fetches, by itself where it can read the source (`plan`), else by a
 //! program; always, or while somebody plays them.
 
+#[cfg(feature = "srs-ingest-hls")]
+pub mod applet;
 mod body;
 mod hls;
 mod live;
@@ -14,7 +16,7 @@ use super::admission::{Refusal, tell_closed};
 use super::inputs::{Input, Inputs, State};
 use super::program::{self, Change, Guard, Job, argv};
 use crate::config::shown;
-use crate::config::{Ingest, InputType};
+use crate::config::{Engine, Ingest, InputType};
 use crate::context::Context;
 use crate::hub::StreamKey;
 use crate::hub::session::Kick;
@@ -51,8 +53,7 @@ struct Ingests(RefCell<Vec<Rc<Worker>>>);
 struct Worker {
     vhost: String,
     ingest: Rc<Ingest>,
-    /// Which of its engines.
-    engine: usize,
+    engine: Rc<Engine>,
     plan: Plan,
     /// Where it is published.
     output: String,
@@ -105,17 +106,17 @@ fn follow(cx: &Rc<Context>) {
             if ingest.engines.is_empty() {
                 log::error!("ingest {}: no engine says where to publish. ret=3034", ingest.id);
             }
-            for (at, engine) in ingest.engines.iter().enumerate() {
+            for engine in &ingest.engines {
                 let plan = plan(&config, &vhost.name, ingest, engine);
-                wanted.push((vhost.name.clone(), ingest.clone(), at, plan));
+                wanted.push((vhost.name.clone(), ingest.clone(), engine.clone(), plan));
             }
         }
     }
     let mut running = ingests.0.borrow_mut();
     running.retain(|worker| {
         let same = wanted.iter().position(|(vhost, ingest, engine, plan)| {
-            (vhost, ingest, *engine, plan)
-                == (&worker.vhost, &worker.ingest, worker.engine, &worker.plan)
+            (vhost, engine, plan) == (&worker.vhost, &worker.engine, &worker.plan)
+                && same_but_engines(ingest, &worker.ingest)
         });
         match same {
             Some(at) => drop(wanted.swap_remove(at)),
@@ -156,6 +157,12 @@ fn follow(cx: &Rc<Context>) {
         running.push(worker.clone());
         cx.spawner.spawn(traced(next_id(), work(cx.clone(), worker)));
     }
+}
+
+/// An engine goes on when others of its ingest change.
+fn same_but_engines(one: &Ingest, other: &Ingest) -> bool {
+    let all = |ingest: &Ingest| Ingest { engines: Vec::new(), ..ingest.clone() };
+    all(one) == all(other)
 }
 
 /// Somebody plays `key`, or does so for `hold` without being a player.
@@ -276,7 +283,7 @@ async fn attempt(cx: &Rc<Context>, worker: &Worker, source: &Source, paced: bool
         Err(refusal) => return Over::Refused(refusal),
     };
     let session = cx.sessions.enter(id, HERE);
-    let attempt = Attempt { cx, worker, session: session.clone() };
+    let attempt = Attempt { cx, worker, session: session.clone(), again: true };
     let attempt = &attempt;
     let result: Result<(), Over> = match source {
         Source::File(path, format) => Box::pin(body::file(attempt, path, *format)).await,
@@ -329,9 +336,8 @@ fn begin_program(cx: &Rc<Context>, worker: &Rc<Worker>, job: Job) -> Guard {
 }
 
 fn job(cx: &Context, worker: &Worker) -> Result<Job, String> {
-    let Worker { ingest, output, key, .. } = worker;
+    let Worker { ingest, engine, output, key, .. } = worker;
     let config = cx.config();
-    let engine = ingest.engines.get(worker.engine).ok_or("no engine")?;
     let realtime = ingest.input.kind == InputType::File;
     let input = argv::Input { url: ingest.input.url.trim(), realtime, format: false };
     let encodes = engine.enabled && !engine.vcodec.is_empty() && !engine.acodec.is_empty();

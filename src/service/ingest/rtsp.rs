@@ -5,7 +5,6 @@ use crate::io::link::{End, Link};
 use crate::io::timer::Alarm;
 use crate::io::{clock, connect, random, tcp};
 use crate::limits::{COMMAND_TIMEOUT, INGEST_CONNECT, INGEST_RTP_PORTS};
-use crate::proto::rtp::Payload;
 use crate::proto::rtsp::client::{Choice, Client, Config, Event};
 use crate::proto::rtsp::sdp::Session;
 use crate::proto::rtsp::{Error, Method, Transport, Url};
@@ -153,12 +152,8 @@ fn way(pair: ports::Pair, transport: &Transport, peer: IpAddr) -> Way {
 
 /// The first video and the first audio track.
 fn wanted(session: &Session) -> Vec<usize> {
-    let is_audio = |at: &usize| {
-        session
-            .tracks
-            .get(*at)
-            .is_some_and(|track| matches!(track.format.payload, Payload::Aac { .. }))
-    };
+    let is_audio =
+        |at: &usize| session.tracks.get(*at).is_some_and(|track| track.format.payload.is_audio());
     let all = 0..session.tracks.len();
     let video = all.clone().find(|at| !is_audio(at));
     video.into_iter().chain(all.clone().find(is_audio)).collect()

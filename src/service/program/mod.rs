@@ -78,7 +78,12 @@ impl Drop for Guard {
 struct Programs {
     running: Cell<usize>,
     outputs: RefCell<Vec<StreamKey>>,
+    /// What a reload took from a stream a moment ago, and perhaps gives back.
+    taken: RefCell<Vec<(&'static str, StreamKey, Held)>>,
 }
+
+/// What the configuration says of a job, and its guard.
+type Held = (Vec<String>, Guard);
 
 /// Does `job` until the guard is dropped.
 pub fn start(cx: &Rc<Context>, job: Job, hear: Hear) -> Guard {
@@ -182,13 +187,36 @@ pub fn log_file(config: &Config, kind: &str, key: &StreamKey, engine: &str) -> O
     Some(Path::new(dir).join(format!("{name}.log")))
 }
 
-/// A sink that holds on to programs while a stream is published.
-#[derive(Debug)]
-pub struct WhilePublished {
-    /// The service.
-    pub service: &'static str,
-    /// What it runs.
-    pub jobs: Vec<Guard>,
+/// A sink that does `jobs` of `service` while `key` is published. With each stands what the
+/// configuration says of it: those of which it says the same after a reload go on.
+pub fn while_published(
+    cx: &Rc<Context>,
+    service: &'static str,
+    key: &StreamKey,
+    jobs: Vec<(Vec<String>, Job)>,
+) -> Box<dyn Sink> {
+    let programs = cx.part::<Programs>();
+    let jobs = jobs.into_iter().map(|(says, job)| {
+        let mut taken = programs.taken.borrow_mut();
+        let kept = taken
+            .iter()
+            .position(|(of, stream, (said, _))| (*of, stream, said) == (service, key, &says));
+        match kept {
+            Some(at) => taken.swap_remove(at).2,
+            None => {
+                drop(taken);
+                (says, start(cx, job, Box::new(|_| {})))
+            }
+        }
+    });
+    Box::new(WhilePublished { cx: cx.clone(), service, key: key.clone(), jobs: jobs.collect() })
+}
+
+struct WhilePublished {
+    cx: Rc<Context>,
+    service: &'static str,
+    key: StreamKey,
+    jobs: Vec<Held>,
 }
 
 impl Sink for WhilePublished {
@@ -202,6 +230,17 @@ impl Sink for WhilePublished {
 
     fn on_unpublish(&mut self) {
         self.jobs.clear();
+    }
+
+    fn on_detach(&mut self) {
+        let programs = self.cx.part::<Programs>();
+        let jobs = self.jobs.drain(..).map(|held| (self.service, self.key.clone(), held));
+        programs.taken.borrow_mut().extend(jobs);
+        // Who wants one of them has it by then.
+        self.cx.spawner.spawn(async move {
+            let rest = programs.taken.take();
+            drop(rest);
+        });
     }
 }
 

@@ -79,6 +79,8 @@ pub struct Push {
     pub drain: Duration,
     /// Servers that refuse for so long have the last word; without it they are asked for ever.
     pub patience: Option<Duration>,
+    /// Connections are made anew; without it the first failure has the last word.
+    pub lasting: bool,
 }
 
 impl std::fmt::Debug for Push {
@@ -134,6 +136,7 @@ impl Push {
             self.state.failed(&failure);
             let now = clock::now();
             match &failure {
+                _ if !self.lasting => return Some(failure),
                 Failure::Ourselves => return Some(failure),
                 Failure::Refused(_) => {
                     let since = *refused.get_or_insert(now);

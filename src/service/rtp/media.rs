@@ -82,8 +82,8 @@ impl Media {
         let (mut video, mut audio) = (false, false);
         let lanes = session.tracks.iter().enumerate().map(|(at, announced)| {
             let had = match announced.format.payload {
-                Payload::H264 | Payload::Hevc => &mut video,
-                Payload::Aac { .. } => &mut audio,
+                payload if payload.is_audio() => &mut audio,
+                _ => &mut video,
             };
             let wanted = !std::mem::replace(had, true);
             if !wanted {
@@ -343,6 +343,13 @@ impl Maker {
         }
         let time = sync.place(at, unit.time, now);
         let made = match (self, unit.content) {
+            (Self::Audio { config, headed }, Content::AudioConfig(new)) => {
+                if config != new {
+                    *config = new.to_vec();
+                    *headed = false;
+                }
+                Ok(Ok(()))
+            }
             (Self::Audio { config, headed }, Content::Audio(frame)) => feed
                 .make(|memory, out| sound(config, headed, frame, milliseconds(time), memory, out)),
             (

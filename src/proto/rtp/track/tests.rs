@@ -1,5 +1,6 @@
 use super::super::Content;
 use super::*;
+use crate::codec::latm::Mux;
 use crate::codec::testing::{hex, mutations};
 use crate::limits::{KEY_WAIT_MS, MESSAGE_MAX, RTP_AUDIO_FRAME, RTP_PICTURE_KEPT};
 
@@ -7,6 +8,15 @@ const H264: Format = Format { payload: Payload::H264, payload_type: 96, clock_ra
 const HEVC: Format = Format { payload: Payload::Hevc, ..H264 };
 const HBR: Format = aac(13, 3, 3, 1024);
 const LBR: Format = aac(6, 2, 2, 1024);
+
+/// One frame an element, of 1024 samples at 48 kHz.
+const LATM: Format = latm(false, Some(Mux { frames: 1, samples: 1024, core_rate: 48_000 }));
+const LATM2: Format = latm(false, Some(Mux { frames: 2, samples: 1024, core_rate: 48_000 }));
+const LATM_IN_BAND: Format = latm(true, None);
+
+const fn latm(in_band: bool, mux: Option<Mux>) -> Format {
+    Format { payload: Payload::Latm { in_band, mux }, payload_type: 96, clock_rate: 48_000 }
+}
 
 const fn aac(size_length: u8, index_length: u8, delta: u8, frame_ticks: u32) -> Format {
     let index_delta_length = delta;
@@ -28,6 +38,7 @@ fn text(unit: Unit<'_>) -> String {
     let digits = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     match unit.content {
         Content::Audio(frame) => format!("{} {}", unit.time, digits(frame)),
+        Content::AudioConfig(config) => format!("{}C {}", unit.time, digits(config)),
         Content::Picture { nals, key } => {
             let lens: usize = nals.map(|nal| nal.len() + 4).sum();
             assert_eq!(nals.with_lengths().len(), lens, "lengths add up");
@@ -263,6 +274,60 @@ const CASES: &[Case] = &[
             (2, 9, true, "0010 0048 fff1508001fffc aabb"),
         ],
         &["0 aabb", "9 fff1508001fffcaabb"],
+        0,
+    ),
+    (
+        "LATM: a frame an element, an element in several packets",
+        LATM,
+        &[
+            (1, 0, true, "03 aabbcc"),
+            (2, 1024, false, "05 dd"),
+            (3, 1024, false, "eeff"),
+            (4, 1024, true, "0102"),
+            (5, 2048, true, "00"),
+            (6, 3072, true, "01 03 7777"),
+        ],
+        &["0 aabbcc", "1024 ddeeff0102", "3072 03"],
+        0,
+    ),
+    (
+        "LATM: two frames an element",
+        LATM2,
+        &[(1, 5, true, "01aa 02bbcc")],
+        &["5 aa", "1029 bbcc"],
+        0,
+    ),
+    (
+        "LATM: a lost packet costs its element",
+        LATM,
+        &[
+            (1, 0, false, "05 aabb"),
+            (3, 0, true, "01ddee"),
+            (4, 1024, true, "01 ff"),
+            (6, 3072, true, "01 fe"),
+        ],
+        &["1024 ff", "3072 fe"],
+        0,
+    ),
+    (
+        "LATM: the timestamp ends elements where no marker does",
+        LATM,
+        &[(1, 0, false, "02 aabb"), (2, 1024, false, "01 cc"), (3, 2048, true, "01 dd")],
+        &["0 aabb", "1024 cc", "2048 dd"],
+        0,
+    ),
+    (
+        "LATM: in band, first without a config, then with one, then with another",
+        LATM_IN_BAND,
+        &[
+            (1, 0, true, "80e600"),
+            (2, 1024, true, "200011901fe01555d8"),
+            (3, 2048, true, "80e600"),
+            (4, 3072, true, "200011901fe01555d8"),
+            (5, 4096, true, "200012101fe00f70"),
+            (6, 5120, true, "601011901fe01555d8"),
+        ],
+        &["1024C 1190", "1024 aabb", "2048 cc", "3072 aabb", "4096C 1210", "4096 ee"],
         0,
     ),
 ];

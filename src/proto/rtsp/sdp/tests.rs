@@ -123,10 +123,27 @@ const CASES: &[Case] = &[
     (
         "live555",
         LIVE555,
-        &["H264 96/90000 6742c00cd901419f9f011000000300100000030320f142a480+68cb83cb20 \
-           rtsp://h/cam?x=1/track1"],
-        &["track 1 of the SDP: AAC as MP4A-LATM is not supported, ignored; the sender must use \
-           MPEG4-GENERIC"],
+        &[
+            "H264 96/90000 6742c00cd901419f9f011000000300100000030320f142a480+68cb83cb20 \
+           rtsp://h/cam?x=1/track1",
+            "LATM 97/90000 out of band 1/1024/48000 1190 rtsp://h/cam?x=1/track2",
+        ],
+        &[],
+    ),
+    (
+        "LATM that says in its packets what it is, and LATM that says it nowhere",
+        "m=audio 0 RTP/AVP 97\na=rtpmap:97 MP4A-LATM/44100/2\n\
+         m=audio 0 RTP/AVP 97\na=rtpmap:97 MP4A-LATM/44100\na=fmtp:97 cpresent=1;config=400024203fc0\n\
+         m=audio 0 RTP/AVP 97\na=rtpmap:97 MP4A-LATM/44100\na=fmtp:97 cpresent=0\n\
+         m=audio 0 RTP/AVP 97\na=rtpmap:97 MP4A-LATM/44100\na=fmtp:97 cpresent=0;config=401024203fc0\n",
+        &[
+            "LATM 97/44100 in band  rtsp://h/cam?x=1",
+            "LATM 97/44100 in band 1/1024/44100 1210 rtsp://h/cam?x=1",
+        ],
+        &[
+            "track 2 of the SDP: AAC config cannot be read, ignored",
+            "track 3 of the SDP: AAC config cannot be read, ignored",
+        ],
     ),
     (
         "no rtpmap, parameters give it away",
@@ -200,6 +217,11 @@ fn text(session: &Session, track: &Track) -> String {
         Payload::Hevc => ("H265", String::new()),
         Payload::Aac { size_length, index_length, index_delta_length, frame_ticks } => {
             ("AAC", format!("{size_length}/{index_length}/{index_delta_length}/{frame_ticks} "))
+        }
+        Payload::Latm { in_band, mux } => {
+            let mux = mux.map(|m| format!("{}/{}/{} ", m.frames, m.samples, m.core_rate));
+            let band = if in_band { "in band" } else { "out of band" };
+            ("LATM", format!("{band} {}", mux.unwrap_or_default()))
         }
     };
     let parameters = match &track.parameters {
