@@ -242,6 +242,11 @@ pub const RTP_REORDER_BYTES: usize = 256 * 1024;
 pub const RTP_PICTURE_KEPT: usize = 128 * 1024;
 /// Bytes of an audio frame that comes in several packets. A longer one is left out.
 pub const RTP_AUDIO_FRAME: usize = 16 * 1024;
+/// Bytes of an element of LATM, which has up to 64 frames, and of the frames in it: together an audio
+/// frame. A longer one is left out.
+pub const LATM_ELEMENT: usize = RTP_AUDIO_FRAME / 2;
+/// Bytes of the AudioSpecificConfig in it. A track with a longer one is not taken.
+pub const LATM_CONFIG: usize = 256;
 
 /// Streams at once that come in as MPEG-TS or over RTSP, [`INPUT_BYTES`] each beside their media.
 /// One more is refused.
@@ -250,7 +255,7 @@ pub const INPUTS: usize = if MAX_STREAMS < 64 { MAX_STREAMS } else { 64 };
 pub const INPUT_BYTES: usize = {
     let rtsp = with(board::HAS_RTSP, RTSP_INPUT);
     let ts = with(board::HAS_CASTER_MPEGTS || board::HAS_INGEST, TS_INPUT);
-    let fetched = FETCH_BYTES + PLAYLIST_SEGMENTS * (PLAYLIST_LINE + 64);
+    let fetched = FETCH_BYTES + PLAYLIST_SEGMENTS * (PLAYLIST_LINE + PLAYLIST_KEY + 128);
     (if rtsp > ts { rtsp } else { ts }) + with(board::HAS_INGEST, fetched)
 };
 /// The same over RTSP: packets of one video and one audio track that wait for late ones, the picture
@@ -354,9 +359,11 @@ pub const TS_INPUT: usize =
 pub const PLAYLIST_BYTES: usize = 4 << 20;
 /// The longest line of it. A longer one makes the playlist invalid.
 pub const PLAYLIST_LINE: usize = 4 * 1024;
-/// Segments of it that are taken at once, 64 bytes and an address of [`PLAYLIST_LINE`] bytes at most
-/// each. The playlist is read again for the next ones.
+/// Segments of it that are taken at once, 128 bytes and an address of [`PLAYLIST_LINE`] bytes at most
+/// each, beside that of its key. The playlist is read again for the next ones.
 pub const PLAYLIST_SEGMENTS: usize = 16;
+/// The longest address of a key. A longer one makes the playlist one that is not read.
+pub const PLAYLIST_KEY: usize = 512;
 /// Variants of a master playlist. Others are not looked at.
 pub const PLAYLIST_VARIANTS: usize = 32;
 /// Bytes of an ID3 tag in front of audio in which its time is looked for. The rest of a longer one

@@ -78,6 +78,7 @@ fn push_ts(program: &Path, file: &Path, port: u16, more: &str) -> Running {
     ffmpeg(program, file, &args)
 }
 
+/// `transport` may be followed by other options.
 fn push_rtsp(program: &Path, file: &Path, transport: &str, url: &str) -> Running {
     let args = format!("-re -i FILE -c copy -f rtsp -rtsp_transport {transport} {url}");
     ffmpeg(program, file, &args)
@@ -418,7 +419,7 @@ fn ffmpeg_pushes_over_rtsp() {
 fn gstreamer_pushes_over_rtsp() {
     let Some(program) = tool("ffmpeg") else { return };
     let Some(inspect) = tool("gst-inspect-1.0") else { return };
-    for element in ["rtspclientsink", "h264parse", "flvdemux", "rtpmp4gpay"] {
+    for element in ["rtspclientsink", "h264parse", "flvdemux", "rtpmp4gpay", "rtpmp4apay"] {
         if !Command::new(&inspect).arg(element).output().unwrap().status.success() {
             skip::<()>(&format!("{element} of GStreamer"));
             return;
@@ -427,18 +428,115 @@ fn gstreamer_pushes_over_rtsp() {
     let launch = tool("gst-launch-1.0").unwrap();
     let file = media::sample(&program);
     let want = original(&program, &file, Video::H264, false);
-    for protocols in ["tcp", "udp"] {
+    for (protocols, sound) in
+        [("tcp", "rtpmp4gpay"), ("udp", "rtpmp4gpay"), ("tcp", "rtpmp4apay"), ("udp", "rtpmp4apay")]
+    {
         let (server, port) = caster("rtsp", &rtp_ports(), "");
         let player = Peer::play(&server, "livestream");
         let pipeline = format!(
             "-q filesrc location={} ! flvdemux name=d rtspclientsink name=s protocols={protocols} \
-             location=rtsp://127.0.0.1:{port}/live/livestream sink_1::payloader=rtpmp4gpay \
+             location=rtsp://127.0.0.1:{port}/live/livestream sink_1::payloader={sound} \
              d.video ! queue ! h264parse ! s.sink_0 d.audio ! queue ! aacparse ! s.sink_1",
             file.display()
         );
         let _push = spawn(&launch, pipeline.split_whitespace());
         want.assert_is(&played(player));
     }
+}
+
+#[test]
+fn ffmpeg_pushes_latm_over_rtsp() {
+    let Some(debian) = tool("ffmpeg") else { return };
+    let file = media::sample(&debian);
+    let want = original(&debian, &file, Video::H264, false);
+    for program in all_ffmpegs(debian.clone()) {
+        for transport in ["tcp", "udp"] {
+            let (server, port) = caster("rtsp", &rtp_ports(), "");
+            let player = Peer::play(&server, "livestream");
+            let url = format!("rtsp://127.0.0.1:{port}/live/livestream.sdp");
+            push_rtsp(&program, &file, &format!("{transport} -rtpflags latm"), &url).finish();
+            let end = server.line("RECORD ends");
+            let packets = rest_of(player);
+            want.assert_is_but(&packets, 1500);
+            assert_in_sync(&packets, &file, 60);
+            assert!(end.contains("lost=0") && end.contains("errors=0"), "{end}");
+        }
+    }
+}
+
+/// The elements of a LOAS stream (ISO/IEC 14496-3 §1.7.2).
+fn elements(stream: &[u8]) -> Vec<&[u8]> {
+    let (mut rest, mut elements) = (stream, Vec::new());
+    while let [0x56, high, low, after @ ..] = rest {
+        assert_eq!(high >> 5, 7);
+        let len = usize::from(high & 0x1f) << 8 | usize::from(*low);
+        let (element, next) = after.split_at(len);
+        elements.push(element);
+        rest = next;
+    }
+    assert!(rest.is_empty(), "{} bytes left", rest.len());
+    elements
+}
+
+#[test]
+fn latm_that_says_in_its_packets_what_it_is_is_taken() {
+    let Some(program) = tool("ffmpeg") else { return };
+    let file = media::sample(&program);
+    let want = without_adts(&extract(&program, &file, "-map 0:a -c copy -f adts"));
+    let stream = extract(&program, &file, "-map 0:a -c copy -f latm -smc-interval 8");
+    let elements = elements(&stream);
+    let (server, port) = caster("rtsp", "", "");
+    let player = Peer::play(&server, "latm");
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let url = format!("rtsp://127.0.0.1:{port}/live/latm");
+    let sdp = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=audio 0 RTP/AVP 97\r\n\
+               a=rtpmap:97 MP4A-LATM/44100/2\r\na=control:streamid=0\r\n";
+    let said = [
+        format!(
+            "ANNOUNCE {url} RTSP/1.0\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+            sdp.len()
+        ),
+        format!(
+            "SETUP {url}/streamid=0 RTSP/1.0\r\nCSeq: 2\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=record\r\n\r\n"
+        ),
+        format!("RECORD {url} RTSP/1.0\r\nCSeq: 3\r\n\r\n"),
+    ];
+    for text in said {
+        socket.write_all(text.as_bytes()).unwrap();
+        let mut answer = [0; 2048];
+        let len = socket.read(&mut answer).unwrap();
+        assert!(
+            answer[..len].starts_with(b"RTSP/1.0 200"),
+            "{}",
+            String::from_utf8_lossy(&answer[..len])
+        );
+    }
+    // The first ones come before anybody said what they are.
+    let mut sequence = 0_u16;
+    for (at, element) in elements.iter().enumerate() {
+        // Each third one in two packets.
+        let cut = if at % 3 == 0 { element.len() / 2 } else { element.len() };
+        for (piece, last) in [(&element[..cut], cut == element.len()), (&element[cut..], true)] {
+            if piece.is_empty() {
+                continue;
+            }
+            let mut packet = vec![0x80, 97 | u8::from(last) << 7];
+            packet.extend_from_slice(&sequence.to_be_bytes());
+            packet.extend_from_slice(&(at as u32 * 1024).to_be_bytes());
+            packet.extend_from_slice(&[0, 0, 0, 7]);
+            packet.extend_from_slice(piece);
+            sequence += 1;
+            let len = (packet.len() as u16).to_be_bytes();
+            socket.write_all(&[&[b'$', 0], &len[..], &packet].concat()).unwrap();
+        }
+    }
+    socket.write_all(format!("TEARDOWN {url} RTSP/1.0\r\nCSeq: 4\r\n\r\n").as_bytes()).unwrap();
+    let end = server.line("RECORD ends");
+    assert!(end.contains("errors=0"), "{end}");
+    let packets = rest_of(player);
+    assert!(sound(&packets) == want, "{} bytes of {}", sound(&packets).len(), want.len());
+    assert!(packets.iter().filter(|p| p.header).count() == 1);
 }
 
 #[test]

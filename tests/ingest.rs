@@ -6,9 +6,7 @@
 mod common;
 
 use common::client::Peer;
-use common::fetched::{
-    assert_from, assert_part, assert_times, frames, ingest, nginx, play, units,
-};
+use common::fetched::{assert_from, assert_part, assert_times, frames, ingest, nginx, play, units};
 use common::media::{self, AAC, H264, PICTURE, TONE};
 use common::{Running, SOON, Server, TempDir, eventually, free_port, run, skip, spawn, tool};
 use runnel::media::Kind;
@@ -137,10 +135,10 @@ fn another_server_is_pulled_by_rtmp_flv_ts_and_live_hls() {
     }
 }
 
-/// A server of GStreamer with the sample.
-fn camera(ffmpeg: &Path, method: &str) -> Option<(Running, u16)> {
+/// A server of GStreamer with the sample, its sound in the form of `payloader`.
+fn camera(ffmpeg: &Path, method: &str, payloader: &str) -> Option<(Running, u16)> {
     let inspect = tool("gst-inspect-1.0")?;
-    for element in ["rtph264pay", "h264parse", "qtdemux"] {
+    for element in ["rtph264pay", "h264parse", "qtdemux", payloader] {
         if !Command::new(&inspect).arg(element).output().unwrap().status.success() {
             return skip(&format!("{element} of GStreamer"));
         }
@@ -156,7 +154,7 @@ fn camera(ffmpeg: &Path, method: &str) -> Option<(Running, u16)> {
     let port = free_port();
     let pipeline = format!(
         "( filesrc location={} ! qtdemux name=d d.video_0 ! queue ! h264parse ! rtph264pay name=pay0 \
-         pt=96 config-interval=-1 mtu=700 d.audio_0 ! queue ! aacparse ! rtpmp4gpay name=pay1 pt=97 )",
+         pt=96 config-interval=-1 mtu=700 d.audio_0 ! queue ! aacparse ! {payloader} name=pay1 pt=97 )",
         file.display()
     );
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/rtsp_server.py");
@@ -175,10 +173,15 @@ fn camera_flv(ffmpeg: &Path) -> PathBuf {
 fn cameras_are_pulled_with_and_without_credentials_over_tcp_and_udp() {
     let Some(ffmpeg) = tool("ffmpeg") else { return };
     let file = camera_flv(&ffmpeg);
-    for (method, login) in
-        [("", ""), ("basic", "cam:secret@"), ("digest", "cam:secret@"), ("udp", "")]
-    {
-        let Some((camera, port)) = camera(&ffmpeg, method) else { return };
+    for (method, login, payloader) in [
+        ("", "", "rtpmp4gpay"),
+        ("basic", "cam:secret@", "rtpmp4gpay"),
+        ("digest", "cam:secret@", "rtpmp4gpay"),
+        ("udp", "", "rtpmp4gpay"),
+        ("", "", "rtpmp4apay"),
+        ("udp", "", "rtpmp4apay"),
+    ] {
+        let Some((camera, port)) = camera(&ffmpeg, method, payloader) else { return };
         let server =
             server(&ingest("cam", "stream", &format!("rtsp://{login}127.0.0.1:{port}/s"), ""));
         let packets = play(&server, "cam", Duration::from_secs(4));
@@ -199,7 +202,7 @@ fn cameras_are_pulled_with_and_without_credentials_over_tcp_and_udp() {
 #[test]
 fn wrong_credentials_are_said_and_not_tried_all_the_time() {
     let Some(ffmpeg) = tool("ffmpeg") else { return };
-    let Some((_camera, port)) = camera(&ffmpeg, "digest") else { return };
+    let Some((_camera, port)) = camera(&ffmpeg, "digest", "rtpmp4gpay") else { return };
     let server = server(&ingest("cam", "stream", &format!("rtsp://cam:no@127.0.0.1:{port}/s"), ""));
     server.line("the server refuses the credentials");
     thread::sleep(Duration::from_secs(4));

@@ -14,9 +14,7 @@ mod common;
 
 use common::client::Peer;
 use common::elementary::{extract, only_slices, slices};
-use common::fetched::{
-    assert_from, assert_part, assert_times, frames, ingest, nginx, play, units,
-};
+use common::fetched::{assert_from, assert_part, assert_times, frames, ingest, nginx, play, units};
 use common::http::{Http, get, server_with};
 use common::media::{self, AAC, H264, PICTURE, TONE};
 use common::{RUNNEL, Running, SOON, Server, TempDir, eventually, free_port, run, spawn, tool};
@@ -118,7 +116,8 @@ fn a_discontinuity_is_no_step_in_time_and_brings_its_own_headers() {
     // Its times begin an hour later.
     let second = cut(&ffmpeg, &other, &www, "other.m3u8", "-output_ts_offset 3600");
     let segments = |list: &str| -> String {
-        let lines = list.lines().filter(|line| line.starts_with("#EXTINF") || !line.starts_with('#'));
+        let lines =
+            list.lines().filter(|line| line.starts_with("#EXTINF") || !line.starts_with('#'));
         lines.map(|line| format!("{line}\n")).collect()
     };
     let list = format!(
@@ -150,18 +149,79 @@ fn hls_that_is_not_read_is_said_once() {
     let list = cut(&ffmpeg, &file, &www, "mp4.m3u8", "-hls_segment_type fmp4");
     assert!(list.contains("#EXT-X-MAP"), "{list}");
     let list = cut(&ffmpeg, &file, &www, "v.m3u8", "");
-    let key = "#EXT-X-KEY:METHOD=AES-128,URI=\"v.key\"\n#EXTINF";
-    fs::write(www.join("secret.m3u8"), list.replacen("#EXTINF", key, 1)).unwrap();
+    let keyed = |method: &str, name: &str| {
+        let key = format!("#EXT-X-KEY:METHOD={method},URI=\"{name}.key\"\n#EXTINF");
+        fs::write(www.join(format!("{name}.m3u8")), list.replacen("#EXTINF", &key, 1)).unwrap();
+    };
+    keyed("SAMPLE-AES", "sample");
+    keyed("AES-128", "nokey");
+    keyed("AES-128", "nosecret");
+    fs::write(www.join("nosecret.key"), [7; 17]).unwrap();
+    keyed("AES-128", "wrong");
+    fs::write(www.join("wrong.key"), [7; 16]).unwrap();
     let url = |path: &str| format!("http://127.0.0.1:{port}/{path}");
-    let ingests = ingest("mp4", "stream", &url("mp4.m3u8"), "")
-        + &ingest("secret", "stream", &url("secret.m3u8"), "");
-    let server = server(&ingests);
-    for (id, what) in [("mp4", "fragmented MP4"), ("secret", "encrypted HLS")] {
-        let line = server.line(what);
-        assert!(line.contains(&format!("ingest {id} ")) && line.contains("tried again"), "{line}");
+    let cases = [
+        ("mp4", "HLS of fragmented MP4"),
+        ("sample", "HLS encrypted in another way than AES-128"),
+        ("nokey", "nokey.key: the server answers 404"),
+        ("nosecret", "nosecret.key: the body of the reply has more than 16 bytes"),
+        ("wrong", "an encrypted segment"),
+    ];
+    let all = cases.map(|(id, _)| ingest(id, "stream", &url(&format!("{id}.m3u8")), ""));
+    let server = server(&all.concat());
+    for (id, what) in cases {
+        let end = format!("ingest {id} {}: ", url(&format!("{id}.m3u8")));
+        let line = (0..100).find_map(|_| {
+            thread::sleep(Duration::from_millis(100));
+            let lines = server.log.all();
+            lines.into_iter().find(|l| l.contains(&end) && l.contains(what))
+        });
+        let line = line.unwrap_or_else(|| panic!("{id}: {what}"));
+        assert!(line.contains("tried again"), "{line}");
     }
-    thread::sleep(Duration::from_secs(4));
-    assert_eq!((server.count("fragmented MP4"), server.count("encrypted HLS")), (1, 1));
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(server.count("HLS of fragmented MP4"), 1, "said once");
+}
+
+#[test]
+#[cfg(feature = "hls-keys")]
+fn encrypted_hls_of_another_server_and_of_ffmpeg_is_read() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = media::sample(&ffmpeg);
+    let (origin, http) = server_with(
+        "vhost __defaultVhost__ { hls { enabled on; hls_fragment 1; hls_window 10; \
+         hls_storage ram; hls_keys on; hls_fragments_per_key 2; } }",
+        "",
+    );
+    let _publisher = media::publish_live(&ffmpeg, &file, &origin.url("secret"));
+    let list = || get(http, "/live/secret.m3u8", "").1;
+    let text = || String::from_utf8_lossy(&list()).into_owned();
+    eventually("there are segments", SOON * 2, || text().matches(".ts").count() > 2);
+    assert!(text().contains("#EXT-X-KEY:METHOD=AES-128"), "{}", text());
+    // A key of ffmpeg, which states no vector: it is the number of the segment.
+    let dir = TempDir::new();
+    let Some((_nginx, port)) = nginx(&dir) else { return };
+    let www = dir.join("www");
+    fs::write(www.join("f.key"), b"0123456789abcdef").unwrap();
+    let info = format!("f.key\n{}\n", www.join("f.key").display());
+    fs::write(dir.join("info"), info).unwrap();
+    let more = format!("-hls_key_info_file {}", dir.join("info").display());
+    let list = cut(&ffmpeg, &file, &www, "f.m3u8", &more);
+    assert!(list.contains("METHOD=AES-128"), "{list}");
+    let ingests =
+        ingest("live", "stream", &format!("http://127.0.0.1:{http}/live/secret.m3u8"), "")
+            + &ingest("vod", "stream", &format!("http://127.0.0.1:{port}/f.m3u8"), "");
+    let server = server(&ingests);
+    thread::scope(|scope| {
+        for stream in ["live", "vod"] {
+            let (server, file) = (&server, &file);
+            scope.spawn(move || {
+                let packets = play(server, stream, Duration::from_secs(6));
+                assert!(units(&packets).len() > 100, "{stream} {}", units(&packets).len());
+                assert_from(&packets, file);
+            });
+        }
+    });
 }
 
 /// The frames of a file of sound, without the headers of ADTS.
@@ -246,10 +306,11 @@ fn a_file_that_is_missing_grows_is_replaced_or_goes_is_followed() {
     let dir = TempDir::new();
     let file = dir.join("live.flv");
     let server = server(&ingest("a", "file", file.to_str().unwrap(), ""));
-    let missing = server.line("No such file");
-    assert!(missing.contains("ingest a ") && missing.contains("tried again in 1."), "{missing}");
+    let no_file = format!("ingest a {}: No such file", file.display());
+    let missing = server.line(&no_file);
+    assert!(missing.contains("tried again in 1."), "{missing}");
     thread::sleep(Duration::from_secs(4));
-    assert_eq!(server.count("No such file"), 1, "said once");
+    assert_eq!(server.count(&no_file), 1, "said once");
     // It comes, half of it, and the rest a moment later.
     let bytes = fs::read(&one).unwrap();
     let half = bytes.len() / 2;
@@ -257,11 +318,8 @@ fn a_file_that_is_missing_grows_is_replaced_or_goes_is_followed() {
     let mut player = Peer::play(&server, "a");
     let first = player.packet(Duration::from_secs(20)).expect("it is tried again");
     let rest = bytes[half..].to_vec();
-    std::io::Write::write_all(
-        &mut fs::OpenOptions::new().append(true).open(&file).unwrap(),
-        &rest,
-    )
-    .unwrap();
+    std::io::Write::write_all(&mut fs::OpenOptions::new().append(true).open(&file).unwrap(), &rest)
+        .unwrap();
     let mut packets = vec![first];
     let until = Instant::now() + Duration::from_secs(5);
     while let Some(left) = until.checked_duration_since(Instant::now()) {
@@ -286,7 +344,7 @@ fn a_file_that_is_missing_grows_is_replaced_or_goes_is_followed() {
     assert_eq!(server.count("start publish"), 1);
     // It goes.
     fs::remove_file(&file).unwrap();
-    let gone = server.line_number("No such file", 2);
+    let gone = server.line_number(&no_file, 2);
     assert!(gone.contains("tried again in"), "{gone}");
     server.line("stop publish");
 }
@@ -305,10 +363,8 @@ fn a_group_is_joined_by_an_ingest() {
         let server = ingests(localaddr);
         let out = format!("udp://239.255.78.1:{port}?pkt_size=1316&localaddr=127.0.0.1");
         let input = ["-re", "-stream_loop", "-1", "-i", file.to_str().unwrap(), "-c", "copy"];
-        let _sender = spawn(
-            &ffmpeg,
-            ["-v", "error"].into_iter().chain(input).chain(["-f", "mpegts", &out]),
-        );
+        let _sender =
+            spawn(&ffmpeg, ["-v", "error"].into_iter().chain(input).chain(["-f", "mpegts", &out]));
         let packets = play(&server, "group", Duration::from_secs(3));
         assert!(units(&packets).len() > 40, "{localaddr} {}", units(&packets).len());
         assert_part("pictures", &units(&packets), &units(&all));
@@ -396,7 +452,9 @@ fn pictures_with_start_codes_in_rtmp_are_whole_in_hls() {
                 publisher.send(packet);
             }
         }
-        let list = || String::from_utf8_lossy(&get(http, &format!("/live/{stream}.m3u8"), "").1).into_owned();
+        let list = || {
+            String::from_utf8_lossy(&get(http, &format!("/live/{stream}.m3u8"), "").1).into_owned()
+        };
         eventually("there are segments", SOON, || list().matches(".ts").count() >= 5);
         let mut ts = Vec::new();
         for name in list().lines().filter(|line| line.contains(".ts")) {
@@ -434,10 +492,9 @@ fn srs_ingest_hls_passes_a_playlist_on_and_ends_with_it() {
     let from = format!("http://127.0.0.1:{port}/v.m3u8");
     let server = Server::start();
     let all = media::flv_packets(&fs::read(&file).unwrap());
-    for (stream, to) in [
-        ("a", server.url("a")),
-        ("b", format!("{}?vhost=__defaultVhost__/b", server.tc_url())),
-    ] {
+    for (stream, to) in
+        [("a", server.url("a")), ("b", format!("{}?vhost=__defaultVhost__/b", server.tc_url()))]
+    {
         let mut player = Peer::play(&server, stream);
         let mut passing = pass_on(&program, &from, &to);
         let packets = {
@@ -446,13 +503,19 @@ fn srs_ingest_hls_passes_a_playlist_on_and_ends_with_it() {
             packets
         };
         passing.finish();
-        assert!(units(&packets) == units(&all), "{} pictures of {}", units(&packets).len(), units(&all).len());
+        assert!(
+            units(&packets) == units(&all),
+            "{} pictures of {}",
+            units(&packets).len(),
+            units(&all).len()
+        );
         assert!(frames(&all).starts_with(&frames(&packets)) && frames(&packets).len() > 100);
         assert!(passing.err.all().iter().any(|line| line.contains("is passed on")));
     }
     // The name may be the first word.
-    let mut passing = spawn(Path::new(RUNNEL), ["srs_ingest_hls", "-i", &from, "-y", &server.url("c")]);
-    server.line("start publish /live/c");
+    let mut passing =
+        spawn(Path::new(RUNNEL), ["srs_ingest_hls", "-i", &from, "-y", &server.url("c")]);
+    server.line("fmle-publish, stream_name=c");
     passing.finish();
 }
 
@@ -474,8 +537,6 @@ fn srs_ingest_hls_follows_a_live_playlist_of_the_same_server() {
     assert_times(&packets);
     assert!(units(&packets).len() > 100, "{}", units(&packets).len());
     assert!(passing.is_running());
-    let status = fs::read_to_string("/proc/net/tcp").unwrap();
-    drop(status);
     passing.signal(Signal::TERM);
     assert!(passing.wait(SOON).is_some());
     server.line("stop publish");
@@ -502,7 +563,7 @@ fn srs_ingest_hls_says_why_it_cannot() {
         (words(&["-i", &none, "-y", &server.url("s")]), 185, "the server answers 404"),
         (words(&["-i", &good, "-y", &nobody]), 250, "127.0.0.1"),
         (words(&["-i", &good, "-y", &server.url("busy")]), 216, "refused"),
-        (words(&["-i", &good, "-y", "rtmp://h"]), 214, "address"),
+        (words(&["-i", &good, "-y", "rtmp://h"]), 214, "tcUrl"),
     ] {
         let mut passing = spawn(&program, &words);
         let ended = passing.wait(SOON * 2).unwrap_or_else(|| panic!("{words:?} goes on"));
@@ -537,9 +598,11 @@ fn srs_ingest_hls_is_run_by_an_ingest_whose_output_is_elsewhere() {
     let argv = String::from_utf8_lossy(&argv).replace('\0', " ");
     let want = format!("-i http://127.0.0.1:{port}/v.m3u8 -vcodec copy -acodec copy -f flv -y ");
     assert!(argv.contains(&want), "{argv}");
+    let log = here.dir.join("objs/ffmpeg-ingest-__defaultVhost__-live-x.log");
+    assert!(fs::read_to_string(log).unwrap().contains("params: "));
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     here.line_number("fork ingest x", 2);
-    there.line_number("start publish /live/x", 2);
+    there.line_number("fmle-publish, stream_name=x", 2);
     // Where the output is here, no program is needed.
     let here = server(&ingest.replace(&there.url("x"), "rtmp://127.0.0.1:[port]/live/x"));
     let packets = play(&here, "x", Duration::from_secs(1));

@@ -309,6 +309,113 @@ fn a_reload_turns_transcoding_on_and_off_while_a_stream_goes_on() {
     assert_eq!(server.count("start publish"), 1);
 }
 
+/// Rewrites the configuration, and has it read again for the `count`th time.
+fn reload(server: &Server, vhost: &str, count: usize) {
+    let text = format!(
+        "listen 127.0.0.1:{}; daemon off; srs_log_tank console;\n\
+         vhost __defaultVhost__ {{ min_latency on; {vhost} }}",
+        server.port
+    );
+    fs::write(server.dir.join("test.conf"), text).unwrap();
+    server.signal(Signal::HUP);
+    server.line_number("reload config success", count);
+}
+
+/// The number behind the newest `fork NAME, pid=`.
+fn newest(server: &Server, name: &str) -> u32 {
+    let lines = server.log.all();
+    let line = lines.iter().rfind(|line| line.contains(&format!("fork {name}, pid="))).unwrap();
+    line.rsplit_once("pid=").unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn a_reload_starts_changes_and_ends_single_engines_and_leaves_the_others() {
+    let dir = TempDir::new();
+    let program = script(&dir, "ffmpeg", "exec sleep 100");
+    let exec = |words: &[&str]| {
+        let all =
+            words.iter().map(|word| format!("publish {} {word} [timestamp];", program.display()));
+        format!("exec {{ enabled on; {} }}", all.collect::<String>())
+    };
+    let changed = |rate: &str| {
+        format!(
+            "engine b {{ enabled on; vcodec vn; acodec aac; abitrate {rate}; \
+             output rtmp://127.0.0.1:[port]/[app]?vhost=[vhost]/[stream]_[engine]; }}"
+        )
+    };
+    let all = |engines: &str, words: &[&str]| transcode(&program, engines) + &exec(words);
+    let before = all(&(copying("a") + &changed("64") + &copying("c")), &["one", "two"]);
+    let server = server("", &before);
+    let _publisher = Peer::publish(&server, "s");
+    server.line_number("fork ", 5);
+    let [a, b, c] = ["a", "b", "c"].map(|name| newest(&server, &format!("encoder {name}")));
+    let (one, two) = (pid(&server, 4), pid(&server, 5));
+    let running = |pids: &[u32]| pids.iter().all(|pid| is_alive(*pid));
+    // Another rate for b, c goes, d comes in front; of the programs two goes and three comes.
+    thread::sleep(Duration::from_millis(50));
+    let after = all(&(copying("d") + &changed("32") + &copying("a")), &["three", "one"]);
+    reload(&server, &after, 1);
+    server.line_number("fork ", 8);
+    [b, c, two].into_iter().for_each(|pid| gone(pid, SOON));
+    assert!(running(&[a, one]), "they are the same as before");
+    let (d, b2) = (newest(&server, "encoder d"), newest(&server, "encoder b"));
+    assert!(argv(b2).join(" ") == "sleep 100" && b2 != b && running(&[d, b2]));
+    assert_eq!(server.count("fork encoder a,"), 1);
+    // Only the order is another one.
+    let again = all(&(copying("a") + &copying("d") + &changed("32")), &["one", "three"]);
+    reload(&server, &again, 2);
+    thread::sleep(Duration::from_millis(300));
+    assert!(running(&[a, one, d, b2]) && server.count("fork ") == 8);
+    // Another program is another engine.
+    let other = script(&dir, "ffmpeg2", "exec sleep 100");
+    let moved = transcode(&other, &copying("a")) + &exec(&["one"]);
+    reload(&server, &moved, 3);
+    server.line_number("fork ", 9);
+    [a, d, b2].into_iter().for_each(|pid| gone(pid, SOON));
+    assert!(running(&[one, newest(&server, "encoder a")]));
+    // All of it goes.
+    let left = newest(&server, "encoder a");
+    reload(&server, "", 4);
+    [one, left].into_iter().for_each(|pid| gone(pid, SOON));
+    assert_eq!((zombies(server.pid()), server.count("start publish")), (0, 1));
+}
+
+#[test]
+fn a_reload_leaves_the_programs_of_ingests_and_engines_that_stay() {
+    let dir = TempDir::new();
+    let program = script(&dir, "ffmpeg", "exec sleep 100");
+    let engine = |stream: &str| {
+        format!(
+            "engine {stream} {{ enabled on; vcodec copy; acodec an; \
+             output rtmp://127.0.0.1:[port]/live?vhost=[vhost]/{stream}; }}"
+        )
+    };
+    let ingest = |id: &str, url: &str, engines: &str| {
+        format!(
+            "ingest {id} {{ enabled on; input {{ type file; url {url}; }} ffmpeg {}; {engines} }}",
+            program.display()
+        )
+    };
+    let before =
+        ingest("a", "a.mp4", &(engine("x") + &engine("y"))) + &ingest("b", "b.mp4", &engine("z"));
+    let server = server("", &before);
+    let [x, y, z] = [1, 2, 3].map(|count| pid(&server, count));
+    // y is another one and stands first, b reads another file, c is new.
+    let after = ingest("a", "a.mp4", &(engine("y2") + &engine("x")))
+        + &ingest("b", "c.mp4", &engine("z"))
+        + &ingest("c", "c.mp4", &engine("w"));
+    reload(&server, &after, 1);
+    server.line_number("fork ", 6);
+    [y, z].into_iter().for_each(|pid| gone(pid, SOON));
+    assert!(is_alive(x), "its words did not change");
+    reload(&server, &ingest("a", "a.mp4", &engine("x")), 2);
+    [4, 5, 6].into_iter().for_each(|count| gone(pid(&server, count), SOON));
+    assert!(is_alive(x) && server.count("fork ") == 6);
+    reload(&server, "", 3);
+    gone(x, SOON);
+    assert_eq!(zombies(server.pid()), 0);
+}
+
 #[test]
 fn an_ingest_by_a_program_is_started_again_when_it_dies() {
     let Some(ffmpeg) = tool("ffmpeg") else { return };
@@ -368,6 +475,34 @@ fn mp3_becomes_aac_and_the_picture_stays_as_it_is() {
     let start = all.iter().position(|slice| *slice == got[0]).expect("a slice of the source");
     for (i, slice) in got.iter().enumerate() {
         assert!(*slice == all[(start + i) % all.len()], "slice {i} of {}", got.len());
+    }
+}
+
+#[test]
+fn speex_becomes_aac_and_a_radio_has_no_picture() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let args = format!("{PICTURE} {TONE} -t 6 {H264} -c:a libspeex -ar 16000 -ac 1");
+    let file = media::make(&ffmpeg, "transcode-speex.flv", &args);
+    let engine = |name: &str, vcodec: &str| {
+        format!(
+            "engine {name} {{ enabled on; vcodec {vcodec}; acodec aac; abitrate 45; \
+             asample_rate 44100; achannels 2; \
+             output rtmp://127.0.0.1:[port]/[app]?vhost=[vhost]/[stream]_[engine]; }}"
+        )
+    };
+    let engines = engine("ff", "copy") + &engine("radio", "vn");
+    let server = server("", &transcode(&ffmpeg, &engines));
+    let _publisher = publish(&ffmpeg, &file, &server);
+    let source = Peer::play(&server, "s").packets(40);
+    let speex = |p: &Packet| p.kind == Kind::Audio && p.payload[0] >> 4 == 11;
+    assert!(source.iter().any(speex), "the source has speex");
+    for (stream, has_picture) in [("s_ff", true), ("s_radio", false)] {
+        let packets = played(&server, stream, 200);
+        let audio = packets.iter().find(|p| p.kind == Kind::Audio && p.header).expect("AAC");
+        let audio = describe(Kind::Audio, &audio.payload).unwrap().unwrap();
+        assert!(matches!(audio.detail, Detail::Aac(_)), "{stream} {audio}");
+        let pictures = packets.iter().filter(|p| p.kind == Kind::Video && !p.header).count();
+        assert_eq!(pictures > 20, has_picture, "{stream}: {pictures} pictures");
     }
 }
 

@@ -159,3 +159,26 @@ fn mix_correct_sorts_audio_and_video() {
     let arrived = times(&player.packets(90));
     assert!(arrived.is_sorted(), "{arrived:?}");
 }
+
+#[test]
+fn sound_a_second_late_is_sorted_with_mix_correct_and_only_then() {
+    for (mix, sorted) in [("on", true), ("off", false)] {
+        let server = Server::with(&format!(
+            "vhost __defaultVhost__ {{ play {{ mix_correct {mix}; time_jitter off; }} }}"
+        ));
+        let mut player = Peer::play(&server, "s");
+        let mut publisher = Peer::publish(&server, "s");
+        // 25 pictures and 50 frames a second; a frame is sent with the picture a second behind it.
+        for i in 0..150_u32 {
+            publisher.send_bytes(Kind::Video, i * 40, &[0x14, 0, i as u8]);
+            if let Some(late) = (i * 40).checked_sub(1000) {
+                publisher.send_bytes(Kind::Audio, late, &[0x2f, i as u8]);
+                publisher.send_bytes(Kind::Audio, late + 20, &[0x2f, i as u8]);
+            }
+        }
+        let packets = player.packets(300);
+        assert_eq!(times(&packets).is_sorted(), sorted, "{mix}: {:?}", times(&packets));
+        let sound = packets.iter().filter(|p| p.kind == Kind::Audio).count();
+        assert!(sound > 150, "{mix}: {sound} frames of sound");
+    }
+}

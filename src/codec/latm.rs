@@ -2,7 +2,7 @@
 //! senders of RTP say: one program of one layer, frames of AAC that state their length.
 
 use super::{Error, aac, bits::Bits};
-use crate::limits::HEADER_MAX;
+use crate::limits::LATM_CONFIG;
 
 /// How frames stand in an AudioMuxElement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub fn stream_mux_config(bits: &mut Bits<'_>) -> Result<(Mux, Vec<u8>), Error> {
     if len > bits.left() {
         return Err(Error::Incomplete);
     }
-    if len > HEADER_MAX * 4 {
-        return Err(Error::Unsupported("AudioSpecificConfig as long as this"));
+    if len > LATM_CONFIG * 8 {
+        return Err(Error::Unsupported("AudioSpecificConfig longer than limit latm_config"));
     }
     let specific = copy(bits, len)?;
     if bits.bits(3)? != 0 {

@@ -301,7 +301,7 @@ fn check_engines(parent: &Directive, engines: &[Rc<Engine>]) -> Result<(), Error
         }
         let rate = engine.abitrate;
         if engine.acodec == "libaacplus" && rate != 0 && !(16..=72).contains(&rate) {
-            return Err(wrong(at, "libaacplus needs an abitrate from 16 to 72"));
+            return Err(wrong(at, "libaacplus needs an abitrate from 16 to 72. ret=3019"));
         }
     }
     Ok(())

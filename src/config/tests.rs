@@ -115,7 +115,38 @@ const ERRORS: &[(&str, u32, &str)] = &[
         3,
         "vprofile",
     ),
+    (
+        "listen 1;\nvhost v { transcode { enabled on;\n engine { enabled on; vcodec copy; acodec libaacplus; abitrate 100; } } }",
+        3,
+        "ret=3019",
+    ),
+    (
+        "listen 1;\nvhost v { ingest a { enabled on;\n engine { enabled on; vcodec copy; acodec libaacplus; abitrate 15; } } }",
+        3,
+        "ret=3019",
+    ),
 ];
+
+#[test]
+fn encoders_of_sound_that_ffmpeg_may_have_are_let_through() {
+    for engine in [
+        "acodec libfdk_aac; abitrate 100;",
+        "acodec libfdk_aac; aparams { profile:a aac_he_v2; };",
+        "acodec aac;",
+        "acodec libaacplus; abitrate 16;",
+        "acodec libaacplus; abitrate 72;",
+        "acodec libaacplus;",
+        "acodec libmp3lame; abitrate 320;",
+    ] {
+        let engine = engine.replace("};", "}");
+        let text = format!(
+            "listen 1; vhost v {{ transcode {{ enabled on; ffmpeg f; engine e {{ enabled on; \
+             vcodec copy; {engine} output rtmp://h/a/s; }} }} }}"
+        );
+        let config = load(text.as_bytes()).expect(&text).config;
+        assert!(config.vhosts[0].transcodes[0].engines[0].enabled);
+    }
+}
 
 #[test]
 fn what_is_wrong_is_refused_with_its_line() {

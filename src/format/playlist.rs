@@ -5,9 +5,12 @@ mod follow;
 mod uri;
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::Error;
-use crate::limits::{PLAYLIST_BYTES, PLAYLIST_LINE, PLAYLIST_SEGMENTS, PLAYLIST_VARIANTS};
+use crate::limits::{
+    PLAYLIST_BYTES, PLAYLIST_KEY, PLAYLIST_LINE, PLAYLIST_SEGMENTS, PLAYLIST_VARIANTS,
+};
 use crate::media::decimal;
 
 pub use follow::{Follow, Fresh};
@@ -63,6 +66,17 @@ pub struct Segment {
     pub discontinuity: bool,
     /// It is a part of the file: so many bytes from this place on.
     pub range: Option<Range>,
+    /// With what it is encrypted, if it is.
+    pub key: Option<Rc<Key>>,
+}
+
+/// With what segments are encrypted: AES-128 in CBC mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Where its 16 bytes are, as it is written; [`PLAYLIST_KEY`] bytes at most.
+    pub uri: String,
+    /// The initialization vector, where it is not the number of the segment.
+    pub iv: Option<u128>,
 }
 
 /// Bytes of a file.
@@ -96,6 +110,7 @@ pub struct Reader {
     /// What was said about the segment that follows.
     next: Segment,
     timed: bool,
+    key: Option<Rc<Key>>,
     /// A length without a start goes on where the last part ended.
     range: Option<(u64, Option<u64>)>,
     last_end: u64,
@@ -115,6 +130,7 @@ impl Reader {
             variants: Vec::new(),
             next: Segment::default(),
             timed: false,
+            key: None,
             range: None,
             last_end: 0,
             variant: None,
@@ -123,8 +139,8 @@ impl Reader {
     }
 
     /// Takes the next piece. A playlist of more than [`PLAYLIST_BYTES`] is refused as soon as it
-    /// is, and what cannot be played is too: encrypted segments and those of fragmented MP4. The
-    /// reader is of no use after an error.
+    /// is, and what cannot be played is too: segments of which only a part is encrypted, and those of
+    /// fragmented MP4. The reader is of no use after an error.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Error> {
         self.bytes = self.bytes.saturating_add(piece.len());
         if self.bytes > PLAYLIST_BYTES {
@@ -210,9 +226,7 @@ impl Reader {
                 };
                 self.range = Some((number(len)?, start));
             }
-            "#EXT-X-KEY" if attribute(value, "METHOD").is_none_or(|method| method != "NONE") => {
-                return Err(Error::Unsupported("encrypted HLS"));
-            }
+            "#EXT-X-KEY" => self.key = key(value)?,
             "#EXT-X-MAP" => return Err(Error::Unsupported("HLS of fragmented MP4")),
             "#EXT-X-STREAM-INF" => {
                 let bandwidth = attribute(value, "BANDWIDTH").map_or(Ok(0), number)?;
@@ -244,8 +258,13 @@ impl Reader {
         });
         let number = self.media.next();
         self.media.count = self.media.count.saturating_add(1);
-        let segment =
-            Segment { number, range, uri: uri.to_owned(), ..std::mem::take(&mut self.next) };
+        let segment = Segment {
+            number,
+            range,
+            uri: uri.to_owned(),
+            key: self.key.clone(),
+            ..std::mem::take(&mut self.next)
+        };
         if number >= self.from && self.media.wanted.len() < PLAYLIST_SEGMENTS {
             self.media.wanted.push(segment.clone());
         }
@@ -268,6 +287,29 @@ pub fn parse(text: &[u8], from: u64) -> Result<Playlist, Error> {
 /// several.
 pub fn best(variants: &[Variant]) -> Option<&Variant> {
     variants.iter().rev().max_by_key(|variant| variant.bandwidth)
+}
+
+/// The attributes of `#EXT-X-KEY` (§4.3.2.4).
+fn key(list: &str) -> Result<Option<Rc<Key>>, Error> {
+    let own = attribute(list, "KEYFORMAT").is_none_or(|format| format == "identity");
+    match attribute(list, "METHOD") {
+        Some("NONE") => return Ok(None),
+        Some("AES-128") if own => {}
+        _ => return Err(Error::Unsupported("HLS encrypted in another way than AES-128")),
+    }
+    let uri = attribute(list, "URI").ok_or(Error::Invalid("a key without URI"))?.to_owned();
+    if uri.len() > PLAYLIST_KEY {
+        return Err(Error::Unsupported("address of a key longer than limit playlist_key"));
+    }
+    let iv = match attribute(list, "IV") {
+        None => None,
+        Some(text) => {
+            let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+            let iv = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+            Some(iv.ok_or(NUMBER)?)
+        }
+    };
+    Ok(Some(Rc::new(Key { uri, iv })))
 }
 
 /// The value of an attribute of a list, quotes taken off (§4.2).

@@ -89,4 +89,3 @@ pub fn nginx(dir: &TempDir) -> Option<(Running, u16)> {
     eventually("nginx listens", SOON, || TcpStream::connect(("127.0.0.1", port)).is_ok());
     Some((running, port))
 }
-

@@ -126,7 +126,11 @@ fn what_cannot_be_pulled_is_refused() {
         ("#EXTM3U\n#EXTINF:x,\na.ts", false),
         ("#EXTM3U\n#EXTINF:-1,\na.ts", false),
         ("#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:-1", false),
-        ("#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:2,\na.ts", true),
+        ("#EXTM3U\n#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"k\"\n#EXTINF:2,\na.ts", true),
+        ("#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\",KEYFORMAT=\"com.apple\"\n", true),
+        ("#EXTM3U\n#EXT-X-KEY:METHOD=AES-128\n", false),
+        ("#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\",IV=0xg\n", false),
+        ("#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\",IV=17\n", false),
         ("#EXTM3U\n#EXT-X-KEY:URI=\"k\"\n", true),
         ("#EXTM3U\n#EXT-X-MAP:URI=\"init.mp4\"\n", true),
     ] {
@@ -134,6 +138,27 @@ fn what_cannot_be_pulled_is_refused() {
         assert_eq!(matches!(error, Error::Unsupported(_)), unsupported, "{text}");
     }
     assert!(parse(b"#EXTM3U\n\xff\xfe", 0).is_err());
+}
+
+#[test]
+fn segments_have_the_key_that_stands_before_them() {
+    let key = |uri: &str, iv| Some(Rc::new(Key { uri: uri.into(), iv }));
+    let ivs = ["0x", "0X"].map(|x| format!("{x}000102030405060708090A0b0C0d0e0f"));
+    for iv in ivs {
+        let text = format!(
+            "#EXTM3U\n#EXTINF:2,\n0.ts\n#EXT-X-KEY:METHOD=AES-128,URI=\"a,b.key\",IV={iv}\n\
+             #EXTINF:2,\n1.ts\n#EXTINF:2,\n2.ts\n\
+             #EXT-X-KEY:METHOD=AES-128,KEYFORMAT=\"identity\",URI=\"c.key\"\n#EXTINF:2,\n3.ts\n\
+             #EXT-X-KEY:METHOD=NONE\n#EXTINF:2,\n4.ts\n"
+        );
+        let one = key("a,b.key", Some(0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f));
+        let keys: Vec<_> = media(&text, 0).wanted.into_iter().map(|s| s.key).collect();
+        assert_eq!(keys, [None, one.clone(), one, key("c.key", None), None]);
+    }
+    let long =
+        format!("#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"{}\"\n", "k".repeat(PLAYLIST_KEY + 1));
+    assert!(matches!(parse(long.as_bytes(), 0), Err(Error::Unsupported(_))));
+    mutations(long.as_bytes(), |changed| drop(parse(changed, 0)));
 }
 
 #[test]

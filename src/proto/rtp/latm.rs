@@ -3,7 +3,7 @@
 use super::{Content, Error, Unit};
 use crate::codec::bits::Bits;
 use crate::codec::latm::{Mux, stream_mux_config};
-use crate::limits::RTP_AUDIO_FRAME;
+use crate::limits::LATM_ELEMENT;
 
 /// The elements of a track.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Elements {
             result = self.end(&[], out);
         }
         self.time = time;
-        if self.data.len().saturating_add(payload.len()) > RTP_AUDIO_FRAME {
+        if self.data.len().saturating_add(payload.len()) > LATM_ELEMENT {
             self.data.clear();
             self.torn = true;
             return Err(Error::TooLong);

@@ -1,9 +1,10 @@
 //! HLS of another server: a playlist that is fetched again and again, or once and then over again.
 
 use super::body::{accepted, request};
+use super::decrypt::{BLOCK, Decryptor};
 use super::live::{Attempt, Live, Over, Parser, failed};
 use super::plan::sniff;
-use crate::format::playlist::{self, Follow, Playlist, Reader, Segment};
+use crate::format::playlist::{self, Follow, Key, Playlist, Reader, Segment};
 use crate::io::fetch::{Client, Request};
 use crate::io::{clock, run};
 use crate::limits::{INGEST_CONNECT, INGEST_PLAYLISTS};
@@ -19,15 +20,14 @@ const FAILURES: u32 = 3;
 
 /// Reads what `url` lists.
 pub(super) async fn pull(attempt: &Attempt<'_>, url: &Url) -> Result<(), Over> {
-    let client = Client::default();
+    let mut taker = Taker::default();
     let mut follow = Follow::new();
-    let first = fetch(&client, url, follow.from());
+    let first = fetch(&taker.client, url, follow.from());
     let limit = INGEST_CONNECT.saturating_mul(INGEST_PLAYLISTS + 1);
     let (mut url, mut base, mut media) =
         attempt.before(limit, "the playlist is fetched", first).await??;
     let mut live = attempt.begin(true, true).await?;
     live.feed.set_patience(PATIENCE);
-    let mut parser: Option<Parser> = None;
     let mut failures = 0;
     loop {
         let fetched = clock::now();
@@ -45,7 +45,7 @@ pub(super) async fn pull(attempt: &Attempt<'_>, url: &Url) -> Result<(), Over> {
         let many = fresh.segments.len();
         for (i, segment) in fresh.segments.iter().enumerate() {
             live.hurry(live_source && i + 2 < many);
-            match take(&mut live, &client, &base, segment, &mut parser).await {
+            match taker.take(&mut live, &base, segment).await {
                 Ok(()) => failures = 0,
                 Err(Over::Failed(what)) => {
                     failures += 1;
@@ -68,14 +68,14 @@ pub(super) async fn pull(attempt: &Attempt<'_>, url: &Url) -> Result<(), Over> {
             }
             follow = Follow::new();
             live.begin_anew();
-            (url, base, media) = live.wait(fetch(&client, &url, 0)).await??;
+            (url, base, media) = live.wait(fetch(&taker.client, &url, 0)).await??;
             continue;
         };
         let due = fetched.saturating_add(u64::try_from(refresh.as_millis()).unwrap_or(u64::MAX));
         let pause = due.saturating_sub(clock::now());
         live.wait(run::sleep(Duration::from_millis(pause))).await?;
         (url, base, media) = loop {
-            match live.wait(fetch(&client, &url, follow.from())).await? {
+            match live.wait(fetch(&taker.client, &url, follow.from())).await? {
                 Ok(next) => break next,
                 Err(e) => {
                     failures += 1;
@@ -120,53 +120,120 @@ async fn read(client: &Client, url: &Url, from: u64) -> Result<(Url, Playlist), 
     Ok((body.url().clone(), playlist))
 }
 
-/// Publishes one segment.
-async fn take(
-    live: &mut Live<'_>,
-    client: &Client,
-    base: &Url,
-    segment: &Segment,
-    parser: &mut Option<Parser>,
-) -> Result<(), Over> {
-    let url = base.join(&segment.uri).map_err(|e| failed(&segment.uri, &e))?;
-    let mut request: Request = request(&url);
-    let mut expected = 200;
-    if let Some(range) = segment.range {
-        let last = range.start.saturating_add(range.len).saturating_sub(1);
-        request.headers.push(("Range".into(), format!("bytes={}-{last}", range.start)));
-        expected = 206;
-    }
-    if segment.discontinuity {
-        // What follows may have other programs, and begins to count anew.
-        *parser = None;
-        live.begin_anew();
-    }
-    let opened = live.wait(client.open(&request)).await?;
-    let mut body = opened.map_err(|e| failed(&url, &e))?;
-    if body.head().status != expected {
-        return Err(Over::Failed(format!("{url}: the server answers {}", body.head().status)));
-    }
-    let mut begun = false;
-    loop {
-        let next = live.wait(run::within(SEGMENT, body.next())).await?;
-        let next = next.ok_or_else(|| failed(&url, &"the segment does not end"))?;
-        let Some(piece) = next.map_err(|e| failed(&url, &e))? else { break };
-        live.session.count(piece.len(), 0);
-        if !std::mem::replace(&mut begun, true) {
-            let format = sniff(&segment.uri, &piece);
-            if parser.as_ref().is_none_or(|parser| parser.format() != format) {
-                *parser = Some(Parser::new(format));
+/// What segments are taken with.
+#[derive(Default)]
+struct Taker {
+    client: Client,
+    parser: Option<Parser>,
+    /// The key that was fetched last, and from where.
+    key: Option<(String, [u8; BLOCK])>,
+}
+
+impl Taker {
+    /// Publishes one segment of the playlist at `base`.
+    async fn take(
+        &mut self,
+        live: &mut Live<'_>,
+        base: &Url,
+        segment: &Segment,
+    ) -> Result<(), Over> {
+        let url = base.join(&segment.uri).map_err(|e| failed(&segment.uri, &e))?;
+        let mut request: Request = request(&url);
+        let mut expected = 200;
+        if let Some(range) = segment.range {
+            let last = range.start.saturating_add(range.len).saturating_sub(1);
+            request.headers.push(("Range".into(), format!("bytes={}-{last}", range.start)));
+            expected = 206;
+        }
+        if segment.discontinuity {
+            // What follows may have other programs, and begins to count anew.
+            self.parser = None;
+            live.begin_anew();
+        }
+        let mut cipher = match &segment.key {
+            Some(key) => Some(self.cipher(live, base, key, segment.number).await?),
+            None => None,
+        };
+        let opened = live.wait(self.client.open(&request)).await?;
+        let mut body = opened.map_err(|e| failed(&url, &e))?;
+        if body.head().status != expected {
+            return Err(Over::Failed(format!("{url}: the server answers {}", body.head().status)));
+        }
+        let mut begun = false;
+        loop {
+            let next = live.wait(run::within(SEGMENT, body.next())).await?;
+            let next = next.ok_or_else(|| failed(&url, &"the segment does not end"))?;
+            let Some(piece) = next.map_err(|e| failed(&url, &e))? else { break };
+            live.session.count(piece.len(), 0);
+            match &mut cipher {
+                Some(cipher) => {
+                    let piece = cipher.piece(&piece);
+                    self.parse(live, segment, &mut begun, &piece).await?;
+                }
+                None => self.parse(live, segment, &mut begun, &piece).await?,
             }
         }
-        let Some(parser) = parser.as_mut() else { break };
-        if piece.is_empty() {
-            continue;
+        if let Some(cipher) = cipher {
+            let last = cipher.finish().map_err(|e| failed(&url, &e))?;
+            self.parse(live, segment, &mut begun, &last).await?;
         }
-        live.parse(parser, &piece).await?;
+        if let Some(parser) = &mut self.parser {
+            live.finish(parser).await?;
+            parser.begin_segment();
+        }
+        Ok(())
     }
-    if let Some(parser) = parser {
-        live.finish(parser).await?;
-        parser.begin_segment();
+
+    /// Publishes the next bytes of a segment; the first ones say what it is.
+    async fn parse(
+        &mut self,
+        live: &mut Live<'_>,
+        segment: &Segment,
+        begun: &mut bool,
+        piece: &[u8],
+    ) -> Result<(), Over> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        if !std::mem::replace(begun, true) {
+            let format = sniff(&segment.uri, piece);
+            self.parser = self.parser.take().filter(|parser| parser.format() == format);
+            self.parser.get_or_insert_with(|| Parser::new(format));
+        }
+        match &mut self.parser {
+            Some(parser) => live.parse(parser, piece).await,
+            None => Ok(()),
+        }
     }
-    Ok(())
+
+    /// What decrypts the segment `number`, with the key that is fetched when it is another one.
+    async fn cipher(
+        &mut self,
+        live: &mut Live<'_>,
+        base: &Url,
+        key: &Key,
+        number: u64,
+    ) -> Result<Decryptor, Over> {
+        let url = base.join(&key.uri).map_err(|e| failed(&key.uri, &e))?;
+        let place = url.to_string();
+        let known = self.key.take().filter(|(of, _)| *of == place);
+        let (_, secret) = match known {
+            Some(known) => self.key.insert(known),
+            None => {
+                let request = Request { max_body: BLOCK, ..request(&url) };
+                let reply = live.wait(self.client.fetch(&request)).await?;
+                let reply = reply.map_err(|e| failed(&url, &e))?;
+                let secret = match reply.head.status {
+                    200 => reply.body.try_into().ok(),
+                    status => {
+                        return Err(failed(&url, &format_args!("the server answers {status}")));
+                    }
+                };
+                let secret = secret.ok_or_else(|| failed(&url, &"no key of 16 bytes"))?;
+                self.key.insert((place, secret))
+            }
+        };
+        let iv = key.iv.unwrap_or(number.into()).to_be_bytes();
+        Decryptor::new(*secret, iv).map_err(|e| failed(&base, &e))
+    }
 }

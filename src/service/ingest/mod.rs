@@ -4,6 +4,11 @@
 #[cfg(feature = "srs-ingest-hls")]
 pub mod applet;
 mod body;
+#[cfg(feature = "hls-keys")]
+mod decrypt;
+#[path = "decrypt_none.rs"]
+#[cfg(not(feature = "hls-keys"))]
+mod decrypt;
 mod hls;
 mod live;
 mod plan;
@@ -23,6 +28,7 @@ use crate::hub::session::Kick;
 use crate::io::log::{next_id, traced};
 use crate::io::{clock, run};
 use crate::limits::INPUT_RETRY;
+use crate::proto::rtmp::url;
 use live::{Attempt, HERE, Over};
 use plan::{Plan, Source, plan};
 use std::cell::{Cell, RefCell};
@@ -346,9 +352,12 @@ fn job(cx: &Context, worker: &Worker) -> Result<Job, String> {
     } else {
         argv::copy(engine, input, output)
     };
-    let (app, stream) = match key {
-        Some(key) => (key.app(), key.stream()),
-        None => ("", ingest.id.as_str()),
+    // Elsewhere it has names, too, if it is RTMP.
+    let address = output.rsplit_once('/').and_then(|(at, name)| url::discovery(at, name).ok());
+    let (app, stream) = match (key, &address) {
+        (Some(key), _) => (key.app(), key.stream()),
+        (None, Some(address)) => (address.app.as_str(), address.stream.as_str()),
+        (None, None) => ("", ingest.id.as_str()),
     };
     let named = StreamKey::new(&worker.vhost, app, stream);
     Ok(Job {
