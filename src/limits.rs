@@ -436,8 +436,11 @@ pub const QUICK_DISK_TIMEOUT: Duration = Duration::from_millis(500);
 /// Packets that `mix_correct` holds back, a stream. After so many in a row of one kind the other,
 /// which fell silent, is not waited for. They stay within the stream's share of [`MEDIA_POOL`].
 pub const MIX_SILENT: usize = 64;
-/// The same for a kind that was never there. A stream without it begins so many packets late.
-pub const MIX_UNSEEN: usize = 10;
+/// The same for a kind that was never there: a second of the other one, as sound may be late. A stream
+/// without it begins so many packets late.
+pub const MIX_UNSEEN: usize = 60;
+/// The same for streams of casters and ingests, which are waited for in another way as well.
+pub const MIX_UNSEEN_INPUT: usize = 10;
 
 /// A packet in a ring, its payload not counted.
 pub const PACKET_BYTES: usize = 40;

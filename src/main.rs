@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         return status;
     }
     if let Some(status) = server::applet(std::env::args_os()) {
-        return status;
+        return ExitCode::from(status);
     }
     let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(options) => options,

@@ -164,7 +164,7 @@ fn hls_that_is_not_read_is_said_once() {
         ("mp4", "HLS of fragmented MP4"),
         ("sample", "HLS encrypted in another way than AES-128"),
         ("nokey", "nokey.key: the server answers 404"),
-        ("nosecret", "nosecret.key: the body of the reply has more than 16 bytes"),
+        ("nosecret", "nosecret.key: no key of 16 bytes"),
         ("wrong", "an encrypted segment"),
     ];
     let all = cases.map(|(id, _)| ingest(id, "stream", &url(&format!("{id}.m3u8")), ""));
@@ -608,4 +608,61 @@ fn srs_ingest_hls_is_run_by_an_ingest_whose_output_is_elsewhere() {
     let packets = play(&here, "x", Duration::from_secs(1));
     assert_from(&packets, &file);
     assert_eq!(here.count("fork ingest"), 0);
+}
+
+/// A server with the sample `name`, each of `changes` made in it.
+fn sample(name: &str, port: u16, changes: &[(&str, &str)], dir: TempDir) -> Server {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("conf/{name}.conf"));
+    let mut text = fs::read_to_string(path).unwrap();
+    text = text.replace("listen 1935;", &format!("listen 127.0.0.1:{port};"));
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    fs::write(dir.join("test.conf"), text).unwrap();
+    Server::spawn(std::process::Command::new(RUNNEL).args(["-c", "test.conf"]), port, dir)
+}
+
+#[test]
+fn the_samples_fetch_what_they_say() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let http = free_port();
+    let origin = Server::without_file(&["--demo", "--http-port", &http.to_string()]);
+    eventually("there are segments", SOON + SOON, || {
+        get(http, "/live/demo.m3u8", "").1.windows(3).filter(|w| w == b".ts").count() > 1
+    });
+    let dir = TempDir::new();
+    fs::create_dir(dir.join("objs")).unwrap();
+    symlink(RUNNEL, dir.join("objs/srs_ingest_hls")).unwrap();
+    let (own, theirs) = (http.to_string(), origin.port.to_string());
+    let changes = [("18080", own.as_str()), ("19350", theirs.as_str())];
+    let server = sample("ingest.hls", free_port(), &changes, dir);
+    for (server, stream) in [(&server, "livestream"), (&origin, "back")] {
+        let packets = play(server, stream, Duration::from_secs(2));
+        assert_part("pictures", &units(&packets), &units(&media::demo()));
+    }
+    drop(server);
+
+    let dir = TempDir::new();
+    fs::create_dir(dir.join("doc")).unwrap();
+    let args = format!("-i {} -vn -c:a libmp3lame", media::sample(&ffmpeg).display());
+    let file = media::make(&ffmpeg, "radio-sample.mp3", &args);
+    fs::copy(file, dir.join("doc/radio.mp3")).unwrap();
+    let http = free_port();
+    let listen = format!("listen {http};");
+    let server = sample("ingest.radio", free_port(), &[("listen 8080;", &listen)], dir);
+    server.line("start publish /live/radio");
+    let mut player = Http::connect(http);
+    assert_eq!(player.ask("/live/radio.mp3", "").status, 200);
+    assert!(player.chunks(20_000).len() >= 20_000);
+    drop(server);
+
+    let port = free_port().to_string();
+    let server = sample("ingest.udp", free_port(), &[("8935", &port)], TempDir::new());
+    let file = media::sample(&ffmpeg);
+    let out = format!("udp://239.255.77.1:{port}?pkt_size=1316&localaddr=127.0.0.1");
+    let args = ["-v", "error", "-re", "-stream_loop", "-1", "-i", file.to_str().unwrap()];
+    let _sender = spawn(&ffmpeg, args.into_iter().chain(["-c", "copy", "-f", "mpegts", &out]));
+    let packets = play(&server, "livestream", Duration::from_secs(2));
+    assert!(units(&packets).len() > 20, "{}", units(&packets).len());
 }

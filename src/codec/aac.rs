@@ -30,11 +30,10 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads one that does not say how long it is, to its last bit, and the samples of a frame:
-    /// without the extension that older decoders pass over. Only AAC Main, LC, SSR and LTP whose
-    /// channels are stated here.
+    /// Reads one that does not say how long it is, to its last bit, and the samples of a frame. Only
+    /// AAC Main, LC, SSR and LTP whose channels are stated here.
     pub(super) fn take(bits: &mut Bits<'_>) -> Result<(Self, u16), Error> {
-        let config = Self::head(bits)?;
+        let mut config = Self::head(bits)?;
         if !matches!(config.object, 1..=4) || config.channel_config == 0 {
             return Err(Error::Unsupported("AAC of this object type"));
         }
@@ -44,6 +43,11 @@ impl Config {
         }
         if bits.bit()? {
             bits.skip(1)?; // extensionFlag3
+        }
+        let mut behind = bits.clone();
+        if config.sbr_rate.is_none() && config.sync_extension(&mut behind).is_ok_and(|there| there)
+        {
+            *bits = behind;
         }
         Ok((config, samples))
     }
@@ -75,11 +79,24 @@ impl Config {
             bits.skip(14)?; // coreCoderDelay
         }
         bits.bit()?; // extensionFlag
-        if bits.bits(11)? == 0x2b7 && object_type(bits)? == 5 && bits.bit()? {
-            self.sbr_rate = Some(rate(bits)?);
-            self.ps = bits.bits(11)? == 0x548 && bits.bit()?;
-        }
+        self.sync_extension(bits)?;
         Ok(())
+    }
+
+    /// Whether it is there. It ends where it does without PS; nothing else begins with these bits.
+    fn sync_extension(&mut self, bits: &mut Bits) -> Result<bool, Error> {
+        if bits.bits(11)? != 0x2b7 || object_type(bits)? != 5 {
+            return Ok(false);
+        }
+        if bits.bit()? {
+            self.sbr_rate = Some(rate(bits)?);
+            let mut behind = bits.clone();
+            if behind.bits(11).is_ok_and(|word| word == 0x548) {
+                self.ps = behind.bit()?;
+                *bits = behind;
+            }
+        }
+        Ok(true)
     }
 
     /// The sampling rate that is heard, in Hz.

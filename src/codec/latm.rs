@@ -18,6 +18,23 @@ pub struct Mux {
 /// Reads a StreamMuxConfig to its last bit: how elements are laid out, and the AudioSpecificConfig
 /// of the frames.
 pub fn stream_mux_config(bits: &mut Bits<'_>) -> Result<(Mux, Vec<u8>), Error> {
+    let (version, mux, config) = head(bits)?;
+    tail(bits, version)?;
+    Ok((mux, config))
+}
+
+/// The same of one that stands alone, in an SDP. GStreamer ends it behind the AudioSpecificConfig.
+pub fn config(bytes: &[u8]) -> Result<(Mux, Vec<u8>), Error> {
+    let mut bits = Bits::new(bytes);
+    let (version, mux, config) = head(&mut bits)?;
+    match tail(&mut bits, version) {
+        Ok(()) | Err(Error::Incomplete) => Ok((mux, config)),
+        Err(error) => Err(error),
+    }
+}
+
+/// To the end of the AudioSpecificConfig; with whether it is version 1.
+fn head(bits: &mut Bits<'_>) -> Result<(bool, Mux, Vec<u8>), Error> {
     let version = bits.bit()?;
     if version {
         if bits.bit()? {
@@ -45,24 +62,30 @@ pub fn stream_mux_config(bits: &mut Bits<'_>) -> Result<(Mux, Vec<u8>), Error> {
         return Err(Error::Unsupported("AudioSpecificConfig longer than limit latm_config"));
     }
     let specific = copy(bits, len)?;
+    if config.core_rate == 0 {
+        return Err(Error::Invalid("AAC sampling rate 0"));
+    }
+    Ok((version, Mux { frames, samples, core_rate: config.core_rate }, specific))
+}
+
+/// What follows the AudioSpecificConfig.
+fn tail(bits: &mut Bits<'_>, version: bool) -> Result<(), Error> {
     if bits.bits(3)? != 0 {
         return Err(Error::Unsupported("LATM frames of a fixed length"));
     }
     bits.skip(8)?; // latmBufferFullness
     // Other data stand behind the frames of an element, where nobody looks.
     if bits.bit()? {
-        match version {
-            true => drop(value(bits)?),
-            false => while bits.bits(9)? & 0x100 != 0 {},
+        if version {
+            value(bits)?;
+        } else {
+            while bits.bits(9)? & 0x100 != 0 {}
         }
     }
     if bits.bit()? {
         bits.skip(8)?; // crcCheckSum
     }
-    if config.core_rate == 0 {
-        return Err(Error::Invalid("AAC sampling rate 0"));
-    }
-    Ok((Mux { frames, samples, core_rate: config.core_rate }, specific))
+    Ok(())
 }
 
 /// LatmGetValue.
@@ -94,6 +117,7 @@ mod tests {
         ("live555", "400023203fc0", 44, 1, 1024, 48000, "1190"),
         ("GStreamer", "400024203fc0", 44, 1, 1024, 44100, "1210"),
         ("two frames an element", "410024203fc0", 44, 2, 1024, 44100, "1210"),
+        ("the extension in version 0", "40002420adca1fe0", 61, 1, 1024, 44100, "121056e500"),
         ("frames of 960 samples", "400024283fc0", 44, 1, 960, 44100, "1214"),
         ("he, explicit", "40005724101fe0", 53, 1, 1024, 22050, "2b920800"),
         ("other data and a checksum", "400024203fe10ad0", 61, 1, 1024, 44100, "1210"),
@@ -133,6 +157,24 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    fn the_config_of_an_sdp_may_end_behind_that_of_the_frames() {
+        let mux = Mux { frames: 1, samples: 1024, core_rate: 44100 };
+        for (bytes, specific) in [
+            ("40002420adca00", "121056e500"),
+            ("400024203fc0", "1210"),
+            ("40002420", "1210"),
+            // HE-AAC in the way that older decoders pass over, with and without PS.
+            ("40002720adcb40", "139056e5a0"),
+            ("40002710adcb4a9100", "138856e5a54880"),
+        ] {
+            let (read, config) = config(&hex(bytes)).expect(bytes);
+            assert_eq!(digits(&config), specific, "{bytes}");
+            assert!(read == mux || read.core_rate == 22050, "{bytes}: {read:?}");
+        }
+        assert!(config(&hex("400024")).is_err());
     }
 
     #[test]

@@ -7,11 +7,19 @@ use std::collections::VecDeque;
 
 /// Holds packets back until one of the other kind says what came between. The delay that it adds
 /// is the distance by which one kind arrives after the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Mix {
     held: VecDeque<Packet>,
     audio: Track,
     video: Track,
+    /// So many packets of one kind before the first of the other one mean that there is none.
+    unseen: usize,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self::new(MIX_UNSEEN)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -23,6 +31,11 @@ struct Track {
 }
 
 impl Mix {
+    /// A kind that does not come is given up after `unseen` packets of the other one.
+    pub fn new(unseen: usize) -> Self {
+        Self { held: VecDeque::new(), audio: Track::default(), video: Track::default(), unseen }
+    }
+
     /// Takes a packet. Take out what is [`due`](Self::due) after each one.
     pub fn push(&mut self, packet: Packet) {
         let (own, other) = match packet.kind {
@@ -44,7 +57,7 @@ impl Mix {
         let first = self.held.front()?;
         let passed = |track: &Track| match track.newest {
             Some(newest) => difference(newest, first.dts) >= 0 || track.silent >= MIX_SILENT,
-            None => track.silent >= MIX_UNSEEN,
+            None => track.silent >= self.unseen,
         };
         let due = passed(&self.audio) && passed(&self.video) || self.held.len() > MIX_SILENT;
         if due { self.pop() } else { None }
@@ -90,14 +103,24 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_never_comes_is_waited_for_ten_packets() {
-        let mut mix = Mix::default();
-        for i in 0..9 {
-            mix.push(packet(Kind::Video, i));
-            assert_eq!(mix.due(), None);
+    fn a_kind_that_never_comes_is_waited_for_some_packets() {
+        for (mut mix, packets) in [(Mix::default(), 60), (Mix::new(10), 10)] {
+            for i in 1..packets {
+                mix.push(packet(Kind::Video, i));
+                assert_eq!(mix.due(), None);
+            }
+            mix.push(packet(Kind::Video, packets));
+            assert_eq!(mix.due().map(|p| p.dts), Some(1));
         }
-        mix.push(packet(Kind::Video, 9));
-        assert_eq!(mix.due().map(|p| p.dts), Some(0));
+    }
+
+    #[test]
+    fn sound_whose_first_frame_is_a_second_late_comes_out_in_order() {
+        let video = (0..25).map(|i| packet(Kind::Video, i * 40));
+        let both = (0..200u32)
+            .flat_map(|i| [packet(Kind::Video, 1000 + i * 40), packet(Kind::Audio, i * 40)]);
+        let out = run(video.chain(both));
+        assert!(out.len() == 425 && out.windows(2).all(|w| w[0].dts <= w[1].dts));
     }
 
     #[test]

@@ -29,7 +29,6 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::process::ExitCode;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -96,7 +95,7 @@ fn adjusted(mut config: Config, options: &Options) -> Config {
 
 /// In a process that is called as an applet of a service, by its own name or by its first word: does
 /// that. Gives the status to exit with; `None` in every other process.
-pub fn applet(args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+pub fn applet(args: impl Iterator<Item = OsString>) -> Option<u8> {
     let words: Vec<_> = args.map(|word| word.to_string_lossy().into_owned()).collect();
     let own = words.first()?.rsplit('/').next().unwrap_or_default();
     let applets = || SERVICES.iter().filter_map(|service| service.applet);
@@ -105,7 +104,7 @@ pub fn applet(args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let (applet, skip) = by_name.or_else(|| by_word().map(|applet| (applet, 2)))?;
     tank::init();
     let result = (applet.run)(words.get(skip..).unwrap_or_default());
-    let Err(refusal) = result else { return Some(ExitCode::SUCCESS) };
+    let Err(refusal) = result else { return Some(0) };
     let error = StartError::new(refusal.code, refusal.text);
     if error.code == Applet::USAGE {
         eprintln!("{}: {}\n\n{}", applet.name, error.text, applet.usage);
@@ -113,7 +112,7 @@ pub fn applet(args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
         log::error!("{}. ret={}", error.text, error.code);
     }
     tank::flush(LAST_LINES);
-    Some(ExitCode::from(error.status()))
+    Some(error.status())
 }
 
 /// Serves until a signal ends the process; as a daemon, until another process serves.

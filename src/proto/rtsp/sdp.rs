@@ -6,7 +6,6 @@
 
 use super::base64;
 use super::url::resolve;
-use crate::codec::bits::Bits;
 use crate::codec::{aac, latm};
 use crate::limits::{HEADER_MAX, RTSP_TRACKS};
 use crate::proto::rtp::{Format, Payload};
@@ -317,7 +316,7 @@ fn aac(fmtp: &Fmtp<'_>, rate: Option<u32>, channels: u8) -> Result<(Payload, u32
 fn latm(fmtp: &Fmtp<'_>, rate: Option<u32>) -> Result<(Payload, u32, Vec<u8>), Left> {
     let in_band = fmtp.get("cpresent") != Some("0");
     let said = fmtp.get("config").and_then(|text| unhex(text.trim_matches('"')));
-    let said = said.and_then(|bytes| latm::stream_mux_config(&mut Bits::new(&bytes)).ok());
+    let said = said.and_then(|bytes| latm::config(&bytes).ok());
     let (mux, config) = match said {
         Some((mux, config)) => (Some(mux), config),
         None if in_band => (None, Vec::new()),

@@ -220,8 +220,7 @@ impl Taker {
         let (_, secret) = match known {
             Some(known) => self.key.insert(known),
             None => {
-                let request = Request { max_body: BLOCK, ..request(&url) };
-                let reply = live.wait(self.client.fetch(&request)).await?;
+                let reply = live.wait(self.client.fetch(&request(&url))).await?;
                 let reply = reply.map_err(|e| failed(&url, &e))?;
                 let secret = match reply.head.status {
                     200 => reply.body.try_into().ok(),

@@ -47,6 +47,9 @@ pub const SERVICE: Service = Service {
 
 /// A source that ran for so long, in milliseconds, is tried again at once when it ends.
 const STEADY_MS: u64 = 30_000;
+/// One that published for so long, in milliseconds, and ends for the reason that was told last, is told
+/// again.
+const NEWS_MS: u64 = 5_000;
 /// How often players are counted.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -230,7 +233,7 @@ async fn work(cx: Rc<Context>, worker: Rc<Worker>) {
             worker.bell.wait().await;
             continue;
         }
-        let begun = clock::now();
+        let (begun, starts) = (clock::now(), worker.input.starts());
         let over = match &worker.plan {
             Plan::Native { source, paced, .. } => {
                 let id = next_id();
@@ -250,8 +253,12 @@ async fn work(cx: Rc<Context>, worker: Rc<Worker>) {
         }
         worker.input.fail(&over);
         worker.input.set_state(State::Retrying);
-        if clock::now().saturating_sub(begun) > STEADY_MS {
+        let lasted = clock::now().saturating_sub(begun);
+        if lasted > STEADY_MS {
             failures = 0;
+        }
+        if lasted > NEWS_MS && worker.input.starts() > starts {
+            told.clear();
         }
         let outside = matches!(over, Over::Kicked(Kick::Operator | Kick::Takeover));
         let pause = pause(if outside { u32::MAX } else { failures });

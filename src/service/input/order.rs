@@ -1,5 +1,6 @@
 //! Sound and picture of an input in the order of their times.
 
+use crate::limits::MIX_UNSEEN_INPUT;
 use crate::media::mix::Mix;
 use crate::media::{Kind, Packet, time};
 
@@ -10,7 +11,7 @@ const START_MS: i32 = 1000;
 const START_PACKETS: u32 = 60;
 
 /// Packets that wait for those of the other kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Order {
     mix: Mix,
     /// Sequence headers, audio and video, that go right before the next frame of their kind.
@@ -20,6 +21,19 @@ pub(super) struct Order {
     seen: (bool, bool),
     first: Option<u32>,
     packets: u32,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self {
+            mix: Mix::new(MIX_UNSEEN_INPUT),
+            headers: (None, None),
+            begun: false,
+            seen: (false, false),
+            first: None,
+            packets: 0,
+        }
+    }
 }
 
 impl Order {

@@ -133,12 +133,12 @@ const CASES: &[Case] = &[
     (
         "LATM that says in its packets what it is, and LATM that says it nowhere",
         "m=audio 0 RTP/AVP 97\na=rtpmap:97 MP4A-LATM/44100/2\n\
-         m=audio 0 RTP/AVP 97\na=rtpmap:97 MP4A-LATM/44100\na=fmtp:97 cpresent=1;config=400024203fc0\n\
+         m=audio 0 RTP/AVP 97\na=rtpmap:97 MP4A-LATM/44100\na=fmtp:97 cpresent=1;config=40002420adca00\n\
          m=audio 0 RTP/AVP 97\na=rtpmap:97 MP4A-LATM/44100\na=fmtp:97 cpresent=0\n\
          m=audio 0 RTP/AVP 97\na=rtpmap:97 MP4A-LATM/44100\na=fmtp:97 cpresent=0;config=401024203fc0\n",
         &[
             "LATM 97/44100 in band  rtsp://h/cam?x=1",
-            "LATM 97/44100 in band 1/1024/44100 1210 rtsp://h/cam?x=1",
+            "LATM 97/44100 in band 1/1024/44100 121056e500 rtsp://h/cam?x=1",
         ],
         &[
             "track 2 of the SDP: AAC config cannot be read, ignored",
