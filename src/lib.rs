@@ -69,6 +69,7 @@
 //!   begin anew with a live stream, and everybody else goes on as if nothing had happened.
 //! * What turns to other servers: [`io::connect`] for a connection by name (`srv:` names too),
 //!   `io::fetch` for HTTP. Neither blocks the thread; both end when they are dropped.
+//! * A tool that is this program under another name: the `applet` of a service.
 //! * A new directive: one line in the `section!` it belongs to ([`config`]); `conf/full.conf` is
 //!   generated from it.
 //! * A new bound: [`limits`], and in `boards/*.toml` when it depends on the board.

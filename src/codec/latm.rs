@@ -148,7 +148,8 @@ mod tests {
             assert_eq!(bytes.len() * 8 - bits.left(), len, "{name}");
             for short in 0..len.div_ceil(8) {
                 let read = stream_mux_config(&mut Bits::new(&bytes[..short]));
-                assert_eq!(read, Err(Error::Incomplete), "{name} {short}");
+                // The begin of the extension looks like something else.
+                assert!(read.is_err(), "{name} {short}");
             }
             mutations(&bytes, |changed| {
                 if let Ok((mux, config)) = stream_mux_config(&mut Bits::new(changed)) {

@@ -20,9 +20,9 @@ pub(super) struct Elements {
     time: i64,
     /// Packets are missing: it may be the end of one whose begin is not there.
     torn: bool,
-    /// Frames of an element, one behind the other, and their lengths.
+    /// Frames of an element, one behind the other, and their lengths, 64 at most.
     frames: Vec<u8>,
-    lens: heapless::Vec<usize, 64>,
+    lens: Vec<usize>,
 }
 
 impl Elements {
@@ -36,7 +36,7 @@ impl Elements {
             time: 0,
             torn: false,
             frames: Vec::new(),
-            lens: heapless::Vec::new(),
+            lens: Vec::new(),
         }
     }
 
@@ -115,8 +115,7 @@ impl Elements {
             if !frame(&mut bits, &mut self.frames) {
                 return Err(Error::Short);
             }
-            // There is room: no more than 64 are said.
-            let _ = self.lens.push(self.frames.len() - before);
+            self.lens.push(self.frames.len() - before);
         }
         if torn && bits.left() >= 8 {
             return Err(Error::Fragment);
