@@ -242,10 +242,7 @@ pub const RTP_REORDER_BYTES: usize = 256 * 1024;
 pub const RTP_PICTURE_KEPT: usize = 128 * 1024;
 /// Bytes of an audio frame that comes in several packets. A longer one is left out.
 pub const RTP_AUDIO_FRAME: usize = 16 * 1024;
-/// Bytes of an element of LATM, which has up to 64 frames, and of the frames in it: together an audio
-/// frame. A longer one is left out.
-pub const LATM_ELEMENT: usize = RTP_AUDIO_FRAME / 2;
-/// Bytes of the AudioSpecificConfig in it. A track with a longer one is not taken.
+/// Bytes of the AudioSpecificConfig in LATM. A track with a longer one is not taken.
 pub const LATM_CONFIG: usize = 256;
 
 /// Streams at once that come in as MPEG-TS or over RTSP, [`INPUT_BYTES`] each beside their media.
@@ -439,8 +436,6 @@ pub const MIX_SILENT: usize = 64;
 /// The same for a kind that was never there: a second of the other one, as sound may be late. A stream
 /// without it begins so many packets late.
 pub const MIX_UNSEEN: usize = 60;
-/// The same for streams of casters and ingests, which are waited for in another way as well.
-pub const MIX_UNSEEN_INPUT: usize = 10;
 
 /// A packet in a ring, its payload not counted.
 pub const PACKET_BYTES: usize = 40;

@@ -3,7 +3,7 @@
 use super::{Content, Error, Unit};
 use crate::codec::bits::Bits;
 use crate::codec::latm::{Mux, stream_mux_config};
-use crate::limits::LATM_ELEMENT;
+use crate::limits::RTP_AUDIO_FRAME;
 
 /// The elements of a track.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Elements {
             result = self.end(&[], out);
         }
         self.time = time;
-        if self.data.len().saturating_add(payload.len()) > LATM_ELEMENT {
+        if self.data.len().saturating_add(payload.len()) > ELEMENT {
             self.data.clear();
             self.torn = true;
             return Err(Error::TooLong);
@@ -160,3 +160,7 @@ fn frame(bits: &mut Bits<'_>, out: &mut Vec<u8>) -> bool {
     out.extend((0..len).map_while(|_| bits.bits(8).ok()).map(|byte| byte as u8));
     true
 }
+
+/// Bytes of an element, which has up to 64 frames, and of the frames in it: together those of an audio
+/// frame. A longer one is left out.
+const ELEMENT: usize = RTP_AUDIO_FRAME / 2;

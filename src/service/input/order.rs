@@ -1,6 +1,5 @@
 //! Sound and picture of an input in the order of their times.
 
-use crate::limits::MIX_UNSEEN_INPUT;
 use crate::media::mix::Mix;
 use crate::media::{Kind, Packet, time};
 
@@ -9,6 +8,8 @@ use crate::media::{Kind, Packet, time};
 const START_MS: i32 = 1000;
 /// The same in packets.
 const START_PACKETS: u32 = 60;
+/// The same when it is known that there is only one kind.
+const UNSEEN_PACKETS: usize = 10;
 
 /// Packets that wait for those of the other kind.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(super) struct Order {
 impl Default for Order {
     fn default() -> Self {
         Self {
-            mix: Mix::new(MIX_UNSEEN_INPUT),
+            mix: Mix::new(UNSEEN_PACKETS),
             headers: (None, None),
             begun: false,
             seen: (false, false),
