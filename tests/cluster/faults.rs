@@ -5,7 +5,7 @@
 
 use crate::common::client::{Peer, play};
 use crate::common::{SOON, Server, eventually, free_port, media, skip, tool};
-use crate::peers::{Does, Encoder, Origin, assert_rising, edge, watch};
+use crate::peers::{Does, Encoder, Origin, assert_rising, edge, gap, watch};
 use runnel::media::{Kind, Packet};
 use runnel::proto::rtmp::client::Config;
 use rustix::process::Signal;
@@ -60,21 +60,6 @@ fn with_two_ports() -> (Server, u16) {
 /// Descriptors that a server has open.
 fn descriptors(server: &Server) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
-}
-
-/// The longest time without a packet while `peer` plays for `time`, and the packets.
-fn gap(peer: &mut Peer, time: Duration) -> (Duration, Vec<Packet>) {
-    let (until, mut last, mut longest) = (Instant::now() + time, Instant::now(), Duration::ZERO);
-    let mut packets = Vec::new();
-    while let Some(left) = until.checked_duration_since(Instant::now()) {
-        let packet = peer.packet(left);
-        longest = longest.max(last.elapsed());
-        if let Some(packet) = packet {
-            last = Instant::now();
-            packets.push(packet);
-        }
-    }
-    (longest, packets)
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod edge;
 mod failover;
 mod faults;
 mod forward;
+mod links;
 mod others;
 mod peers;
 mod recipes;

@@ -149,7 +149,11 @@ impl Origin {
     }
 
     pub(crate) fn on(port: u16, does: Does) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        Self::at(("127.0.0.1", port), does)
+    }
+
+    pub(crate) fn at((address, port): (&str, u16), does: Does) -> Self {
+        let listener = TcpListener::bind((address, port)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let origin = Self {
             port,
@@ -302,3 +306,89 @@ pub(crate) fn watch(peer: &mut Peer, time: Duration) -> Vec<Packet> {
     }
     packets
 }
+
+/// The longest time without a packet while `peer` plays for `time`, and the packets.
+pub(crate) fn gap(peer: &mut Peer, time: Duration) -> (Duration, Vec<Packet>) {
+    let (until, mut last, mut longest) = (Instant::now() + time, Instant::now(), Duration::ZERO);
+    let mut packets = Vec::new();
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        let packet = peer.packet(left);
+        longest = longest.max(last.elapsed());
+        if let Some(packet) = packet {
+            last = Instant::now();
+            packets.push(packet);
+        }
+    }
+    (longest, packets)
+}
+
+/// The frames of a list, of one kind.
+pub(crate) fn frames(packets: &[Packet], kind: Kind) -> Vec<&Packet> {
+    packets.iter().filter(|p| p.kind == kind && !p.header).collect()
+}
+
+/// Numbers every frame in its payload, so that what is missing can be told.
+pub(crate) struct Numbered {
+    peer: Peer,
+    /// The number of the next frame.
+    pub(crate) next: u32,
+}
+
+impl Numbered {
+    pub(crate) fn new(server: &Server) -> Self {
+        let mut peer = Peer::publish(server, "s");
+        let header = [&[0x17, 0, 0, 0, 0][..], &AVC].concat();
+        peer.send_bytes(Kind::Video, 0, &header);
+        Self { peer, next: 0 }
+    }
+
+    /// `count` frames of `size` bytes, 40 ms apart, a key frame each second, at `pace` times the
+    /// speed of the clock.
+    pub(crate) fn send(&mut self, count: u32, size: usize, pace: u32) {
+        for _ in 0..count {
+            let key = self.next.is_multiple_of(25);
+            let mut payload = vec![if key { 0x17 } else { 0x27 }, 1, 0, 0, 0];
+            payload.extend(self.next.to_be_bytes());
+            payload.resize(size, 7);
+            self.peer.send_bytes(Kind::Video, self.next * 40, &payload);
+            self.next += 1;
+            thread::sleep(Duration::from_millis(40 / u64::from(pace)));
+        }
+    }
+}
+
+/// The number of a frame of [`Numbered`].
+pub(crate) fn number(packet: &Packet) -> u32 {
+    u32::from_be_bytes(packet.payload[5..9].try_into().unwrap())
+}
+
+/// Of 16×16 pixels.
+const AVC: [u8; 32] = [
+    1, 0x42, 0xc0, 0x0a, 0xff, 0xe1, 0, 17, 0x67, 0x42, 0xc0, 0x0a, 0xd9, 0x1e, 0x84, 0, 0, 3, 0,
+    4, 0, 0, 3, 0, 0xca, 1, 0, 4, 0x68, 0xce, 0x3c, 0x80,
+];
+
+/// What a server writes into its log from some time on.
+pub(crate) struct Story<'a>(&'a Server, usize);
+
+impl<'a> Story<'a> {
+    pub(crate) fn of(server: &'a Server) -> Self {
+        Self(server, server.log.all().len())
+    }
+
+    /// It tells all of `told`, and fits a screen.
+    pub(crate) fn is_a_screen_with(&self, told: &[&str]) {
+        let lines = self.0.log.all().split_off(self.1);
+        for text in told {
+            assert!(lines.iter().any(|line| line.contains(text)), "{text:?} is not told");
+        }
+        assert!(lines.len() <= SCREEN, "{} lines:\n{}", lines.len(), lines.join("\n"));
+    }
+}
+
+/// The lines of a terminal.
+const SCREEN: usize = 25;
+
+/// The longest that players wait for what comes after a fault: three seconds until it is seen, then
+/// the longest pause between two attempts, a quarter more.
+pub(crate) const BACK_OFF: Duration = Duration::from_millis(3000 + 6250);

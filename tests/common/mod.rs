@@ -8,6 +8,7 @@ pub mod elementary;
 #[cfg(feature = "_ts")]
 pub mod fetched;
 pub mod http;
+pub mod link;
 pub mod media;
 pub mod raw;
 

@@ -1,0 +1,161 @@
+//! Servers with a bad uplink between them: each has a network namespace of its own.
+
+use crate::common::client::Peer;
+use crate::common::link::{FAR, Link, NEAR, Quality};
+use crate::common::{SOON, Server, eventually, free_port};
+use crate::peers::{
+    BACK_OFF, Does, Encoder, Numbered, Origin, Story, assert_rising, frames, gap, number,
+};
+use runnel::media::Kind;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+/// What a ship has on a bad day; as long as that lasts.
+const BAD: Quality =
+    Quality { delay: Duration::from_millis(150), jitter: Duration::ZERO, loss: 0.1 };
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A server that is reached at `address` too, with `vhost` in the default vhost.
+fn reached_at(address: &str, vhost: &str) -> Server {
+    let port = free_port();
+    let text = format!(
+        "listen 127.0.0.1:{port} {address}:{port}; daemon off; srs_log_tank console;
+         vhost __defaultVhost__ {{ {vhost} }}"
+    );
+    Server::with_file(port, &text)
+}
+
+fn edge_of(origin: &Server) -> Server {
+    Server::with(&format!(
+        "vhost __defaultVhost__ {{ mode remote; origin {FAR}:{}; }}",
+        origin.port
+    ))
+}
+
+/// For the whole minute there is a stream, and when the link is good again it goes on as if nothing
+/// had been.
+fn is_watched(link: &Link, player: &mut Peer) {
+    let (longest, packets) = gap(player, MINUTE);
+    let (carried, lost) = link.counts();
+    assert!(lost * 20 > carried, "the link loses: {lost} beside {carried}");
+    assert!(longest < BACK_OFF, "{longest:?}");
+    assert!(packets.len() > 1500, "{} packets of 3300", packets.len());
+    assert_rising(&packets, None);
+    link.set(Quality::default());
+    // What had to wait comes at once; behind that all is as it should be.
+    gap(player, Duration::from_secs(2));
+    let (longest, packets) = gap(player, Duration::from_secs(3));
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    assert!(packets.len() > 130, "{} packets of 165", packets.len());
+    assert_rising(&packets, Some(250));
+}
+
+#[test]
+fn a_link_of_the_test_delays_and_loses_as_it_is_told() {
+    let quality = Quality { delay: Duration::from_millis(100), loss: 0.1, ..Quality::default() };
+    let Some(link) = Link::new(quality, 1) else { return };
+    let sender = link.near.run(|| UdpSocket::bind((NEAR, 0)).unwrap());
+    let receiver = link.far.run(|| UdpSocket::bind((FAR, 9)).unwrap());
+    receiver.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let begin = Instant::now();
+    let send = |count: u32| {
+        for _ in 0..count {
+            let now = u64::try_from(begin.elapsed().as_micros()).unwrap();
+            sender.send_to(&now.to_be_bytes(), (FAR, 9)).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let mut buffer = [0; 8];
+    std::thread::scope(|scope| {
+        scope.spawn(|| send(500));
+        let mut came = 0;
+        while receiver.recv(&mut buffer).is_ok() {
+            let sent = Duration::from_micros(u64::from_be_bytes(buffer));
+            assert!(begin.elapsed() - sent >= Duration::from_millis(99));
+            came += 1;
+        }
+        assert!((410..490).contains(&came), "{came} of 500");
+    });
+    link.set(Quality { loss: 1.0, ..quality });
+    send(50);
+    assert!(receiver.recv(&mut buffer).is_err(), "the cable is cut");
+    let (carried, lost) = link.counts();
+    assert_eq!(carried + lost, 550);
+}
+
+#[test]
+fn a_player_of_an_edge_with_a_bad_uplink_has_its_stream() {
+    let Some(link) = Link::new(BAD, 2) else { return };
+    let (origin, _encoder) = link.far.run(|| {
+        let origin = reached_at(FAR, "");
+        let encoder = Encoder::start(&origin, "s");
+        (origin, encoder)
+    });
+    let (edge, mut player) = link.near.run(|| {
+        let edge = edge_of(&origin);
+        let player = Peer::play(&edge, "s");
+        (edge, player)
+    });
+    let story = Story::of(&edge);
+    player.packets(3);
+    is_watched(&link, &mut player);
+    story.is_a_screen_with(&["edge: plays live/s"]);
+}
+
+#[test]
+fn a_publisher_at_an_edge_with_a_bad_uplink_is_seen_at_the_origin() {
+    let Some(link) = Link::new(BAD, 3) else { return };
+    let origin = link.far.run(|| reached_at(FAR, ""));
+    let (edge, encoder) = link.near.run(|| {
+        let edge = edge_of(&origin);
+        let encoder = Encoder::start(&edge, "s");
+        (edge, encoder)
+    });
+    let story = Story::of(&edge);
+    let mut player = link.far.run(|| Peer::play(&origin, "s"));
+    player.packets(3);
+    is_watched(&link, &mut player);
+    assert!(!encoder.has_ended());
+    story.is_a_screen_with(&[]);
+}
+
+/// A minute of losses with eight seconds without any link in it: what was published meanwhile was
+/// kept, and all of it arrives in order.
+#[test]
+fn a_forward_over_a_bad_uplink_passes_all_of_the_stream_on() {
+    let Some(link) = Link::new(BAD, 4) else { return };
+    let slave = link.far.run(|| Origin::at((FAR, free_port()), Does::Takes));
+    let (master, mut encoder) = link.near.run(|| {
+        let master = Server::with(&format!(
+            "vhost __defaultVhost__ {{ publish {{ parse_sps off; }}
+                 forward {{ enabled on; destination {FAR}:{}; }} }}",
+            slave.port
+        ));
+        let encoder = Numbered::new(&master);
+        (master, encoder)
+    });
+    let story = Story::of(&master);
+    // The rate of a telephone: 70 kbit/s.
+    encoder.send(600, 350, 1);
+    link.set(Quality { loss: 1.0, ..BAD });
+    encoder.send(200, 350, 1);
+    link.set(BAD);
+    encoder.send(700, 350, 1);
+    link.set(Quality::default());
+    encoder.send(50, 350, 1);
+    let last = encoder.next - 1;
+    let all = || -> Vec<u32> {
+        let taken = slave.taken.lock().unwrap();
+        taken.iter().flat_map(|one| frames(one, Kind::Video)).map(number).collect()
+    };
+    eventually("all is there", SOON, || all().last() == Some(&last));
+    let (mut next, mut twice) = (0, 0);
+    for number in all() {
+        assert!(number <= next, "{next} to {number} are missing");
+        twice += u32::from(number < next);
+        next = next.max(number + 1);
+    }
+    let connections = slave.taken.lock().unwrap().len();
+    assert!(twice <= 25 * connections as u32, "{twice} twice in {connections} connections");
+    story.is_a_screen_with(&[]);
+}
