@@ -127,8 +127,7 @@ impl Link {
     /// `seed` says; netem does not care.
     pub fn new(quality: Quality, seed: u64) -> Option<Self> {
         let (near, far) = (Namespace::new()?, Namespace::new()?);
-        let carrier =
-            if netem(&near) { Carrier::Netem } else { Carrier::program(&near, seed)? };
+        let carrier = if netem(&near) { Carrier::Netem } else { Carrier::program(&near, seed)? };
         near.ip(&format!("link set dev runnel1 netns {}", far.holder.id()));
         for (end, device, address) in [(&near, "runnel0", NEAR), (&far, "runnel1", FAR)] {
             end.ip(&format!("link set dev {device} addrgenmode none"));
@@ -168,11 +167,12 @@ impl Link {
     pub fn counts(&self) -> (u64, u64) {
         match &self.carrier {
             Carrier::Netem => {
-                let ends = [(&self.near, "runnel0"), (&self.far, "runnel1")].map(|(end, device)| {
-                    let text = end.try_command("tc", &format!("-s qdisc show dev {device}"));
-                    let text = text.expect("tc tells what it has lost");
-                    (number_before(&text, " pkt"), number_after(&text, "dropped "))
-                });
+                let ends =
+                    [(&self.near, "runnel0"), (&self.far, "runnel1")].map(|(end, device)| {
+                        let text = end.try_command("tc", &format!("-s qdisc show dev {device}"));
+                        let text = text.expect("tc tells what it has lost");
+                        (number_before(&text, " pkt"), number_after(&text, "dropped "))
+                    });
                 (ends[0].0 + ends[1].0, ends[0].1 + ends[1].1)
             }
             Carrier::Program(_, pipes) => {
