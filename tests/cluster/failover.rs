@@ -3,6 +3,7 @@
 use crate::common::client::Peer;
 use crate::common::{SOON, Server, free_port};
 use crate::peers::{Does, Encoder, Origin, assert_rising, edge, watch};
+use crate::story::{BACK_OFF, Story, gap};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ fn a_player_goes_on_when_the_origin_in_use_is_killed() {
     let mut player = Peer::play(&edge, "s");
     let mut packets = watch(&mut player, Duration::from_millis(1500));
     assert_eq!((one.count("type=Play"), two.count("type=Play")), (1, 0), "the first one first");
+    let story = Story::of(&edge);
     one.signal(Signal::KILL);
     one.wait(SOON).unwrap();
     let killed = Instant::now();
@@ -22,6 +24,7 @@ fn a_player_goes_on_when_the_origin_in_use_is_killed() {
     packets.extend(watch(&mut player, Duration::from_secs(1)));
     assert_rising(&packets, Some(250));
     two.line("edge-srs");
+    story.is_a_screen_with(&["client disconnect peer, again in 50 ms", "edge: plays /live/s"]);
 }
 
 #[test]
@@ -31,12 +34,20 @@ fn a_frozen_origin_is_left_after_three_seconds() {
     let edge = edge(&[one.port, two.port], "");
     let mut player = Peer::play(&edge, "s");
     watch(&mut player, Duration::from_millis(1000));
+    let story = Story::of(&edge);
     one.signal(Signal::STOP);
-    let frozen = Instant::now();
-    edge.line("silent, no data, again in 50 ms");
-    player.packets(30);
-    assert!(frozen.elapsed() < Duration::from_secs(6), "{:?}", frozen.elapsed());
+    let (longest, packets) = gap(&mut player, Duration::from_secs(6));
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    assert_rising(&packets, Some(250));
+    story.is_a_screen_with(&["silent, no data, again in 50 ms", "edge: plays /live/s"]);
+    // Both; then one is thawed.
+    two.signal(Signal::STOP);
+    edge.line_number("silent, no data", 2);
     one.signal(Signal::CONT);
+    let (longest, packets) = gap(&mut player, BACK_OFF + Duration::from_secs(1));
+    assert!(longest < BACK_OFF && packets.len() > 20, "{longest:?}, {} packets", packets.len());
+    two.signal(Signal::CONT);
+    story.is_a_screen_with(&[]);
 }
 
 #[test]
@@ -49,18 +60,19 @@ fn origins_that_do_not_serve_are_passed_over() {
         let (bad, good) = (Origin::start(does), Server::start());
         let _encoder = Encoder::start(&good, "s");
         let edge = edge(&[bad.port, good.port], "");
+        let story = Story::of(&edge);
         let mut player = Peer::play(&edge, "s");
         let begin = Instant::now();
         assert!(player.packets(20).iter().any(|p| p.key));
         assert!(begin.elapsed() < Duration::from_secs(6), "{told}: {:?}", begin.elapsed());
-        edge.line(told);
+        story.is_a_screen_with(&[told]);
     }
 }
 
 #[test]
 fn a_dead_origin_is_asked_last_for_a_while() {
-    let good = Server::start();
-    let _encoders = [Encoder::start(&good, "a"), Encoder::start(&good, "b")];
+    let mut good = Server::start();
+    let encoders = [Encoder::start(&good, "a"), Encoder::start(&good, "b")];
     let edge = edge(&[free_port(), good.port], "");
     let mut player = Peer::play(&edge, "a");
     player.packets(10);
@@ -68,6 +80,19 @@ fn a_dead_origin_is_asked_last_for_a_while() {
     let mut player = Peer::play(&edge, "b");
     player.packets(10);
     assert_eq!(edge.count("refused, again in"), 1, "it is known to be dead");
+    // The other one restarts.
+    let story = Story::of(&edge);
+    let (port, text) = (good.port, good.conf());
+    good.signal(Signal::KILL);
+    good.wait(SOON).unwrap();
+    drop((good, encoders));
+    std::thread::sleep(Duration::from_secs(2));
+    let good = Server::with_file(port, &text);
+    let _encoder = Encoder::start(&good, "b");
+    let (longest, packets) = gap(&mut player, BACK_OFF);
+    assert!(longest < BACK_OFF && packets.len() > 20, "{longest:?}, {} packets", packets.len());
+    assert_rising(&packets, Some(250));
+    story.is_a_screen_with(&["refused, again in"]);
 }
 
 #[test]
@@ -77,8 +102,8 @@ fn players_wait_through_the_restart_of_the_only_origin() {
     let encoder = Encoder::start(&origin, "s");
     let mut player = Peer::play(&edge, "s");
     let mut packets = watch(&mut player, Duration::from_millis(1500));
-    let (port, text) =
-        (origin.port, std::fs::read_to_string(origin.dir.join("test.conf")).unwrap());
+    let story = Story::of(&edge);
+    let (port, text) = (origin.port, origin.conf());
     origin.signal(Signal::KILL);
     origin.wait(SOON).unwrap();
     drop((origin, encoder));
@@ -88,7 +113,7 @@ fn players_wait_through_the_restart_of_the_only_origin() {
     packets.extend(player.packets(60));
     assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
     assert_rising(&packets, Some(250));
-    assert!(edge.count("\n") < 40 && edge.log.all().len() < 45, "the log is a screen");
+    story.is_a_screen_with(&["client disconnect peer, again in", "edge: plays /live/s"]);
 }
 
 /// The absolute times of both origins, and of an edge that changes from one to the other.
@@ -133,38 +158,6 @@ fn with_atc_two_origins_have_the_same_times_and_an_edge_changes_without_a_seam()
         }
         drop(encoder);
     }
-}
-
-#[test]
-fn an_origin_that_leaves_hands_its_edges_over() {
-    let (one, two) = (Server::start(), Server::start());
-    let _encoders = [Encoder::start(&one, "s"), Encoder::start(&two, "s")];
-    let edge = edge(&[one.port, two.port], "");
-    let mut player = Peer::play(&edge, "s");
-    let mut packets = watch(&mut player, Duration::from_millis(1000));
-    one.signal(Signal::USR2);
-    edge.line("the origin asks to reconnect");
-    let asked = Instant::now();
-    two.line("edge-srs");
-    packets.extend(player.packets(30));
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
-    packets.extend(watch(&mut player, Duration::from_millis(500)));
-    assert_rising(&packets, Some(250));
-    one.line("stop play");
-}
-
-#[test]
-fn an_origin_that_leaves_hands_its_publishers_over() {
-    let (one, two) = (Server::start(), Server::start());
-    let edge = edge(&[one.port, two.port], "");
-    let encoder = Encoder::start(&edge, "s");
-    one.line("edge-srs");
-    one.signal(Signal::USR2);
-    edge.line("the server asks to reconnect");
-    let mut player = Peer::play(&two, "s");
-    assert!(player.packets(30).iter().any(|p| p.key));
-    one.line("stop publish");
-    assert!(!encoder.has_ended());
 }
 
 #[test]

@@ -4,16 +4,16 @@
 //! A test that needs one runs itself again in a namespace, as root.
 
 use crate::common::client::{Peer, play};
-use crate::common::{SOON, Server, eventually, free_port, media, skip, tool};
-use crate::peers::{Does, Encoder, Origin, assert_rising, edge, gap, watch};
+use crate::common::link::{FAR, Link, Quality};
+use crate::common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, media, skip, tool};
+use crate::peers::{Does, Encoder, Origin, assert_rising, cluster, edge, watch};
+use crate::story::{BACK_OFF, Story, gap};
 use runnel::media::{Kind, Packet};
 use runnel::proto::rtmp::client::Config;
 use rustix::process::Signal;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::process::Command;
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,6 +72,7 @@ fn an_origin_that_cannot_be_reached_any_more_is_left() {
     let edge = edge(&[first, second], "");
     let mut player = Peer::play(&edge, "s");
     watch(&mut player, Duration::from_secs(1));
+    let story = Story::of(&edge);
     // The edge's packets, and those of the origin to it, are lost.
     for direction in ["dport", "sport"] {
         run("iptables", &format!("-A INPUT -p tcp --{direction} {first} -j DROP"));
@@ -79,73 +80,42 @@ fn an_origin_that_cannot_be_reached_any_more_is_left() {
     let (longest, packets) = gap(&mut player, Duration::from_secs(7));
     assert!(longest < Duration::from_secs(5), "{longest:?}");
     assert_rising(&packets, Some(250));
-    edge.line("silent, no data");
+    story.is_a_screen_with(&["silent, no data", "edge: plays /live/s"]);
+    let story = Story::of(&edge);
     // Both are away, and come back.
     for direction in ["dport", "sport"] {
         run("iptables", &format!("-A INPUT -p tcp --{direction} {second} -j DROP"));
     }
     edge.line("timed out after 3 s");
     run("iptables", "-F INPUT");
-    let (_, packets) = gap(&mut player, Duration::from_secs(12));
-    assert!(packets.len() > 100, "{} packets", packets.len());
+    let (longest, packets) = gap(&mut player, BACK_OFF + Duration::from_secs(3));
+    assert!(longest < BACK_OFF && packets.len() > 100, "{longest:?}, {} packets", packets.len());
     assert_rising(&packets, Some(250));
-    assert!(edge.log.all().len() < 60, "the log is a screen or two");
+    story.is_a_screen_with(&["timed out after 3 s", "edge: plays /live/s"]);
 }
 
 #[test]
-fn a_link_that_loses_a_tenth_and_is_slow_still_carries_the_stream() {
-    if !inside("a_link_that_loses_a_tenth_and_is_slow_still_carries_the_stream") {
-        return;
-    }
-    let (origin, port) = with_two_ports();
-    let _encoder = Encoder::start(&origin, "s");
-    let slow = delay(port, Duration::from_millis(150));
-    for direction in ["dport", "sport"] {
-        let lose = "-m statistic --mode random --probability 0.1 -j DROP";
-        run("iptables", &format!("-A INPUT -p tcp --{direction} {port} {lose}"));
-        run("iptables", &format!("-A INPUT -p tcp --{direction} {slow} {lose}"));
-    }
-    let edge = edge(&[slow], "");
-    let mut player = Peer::play(&edge, "s");
-    player.packets(3);
-    let (longest, packets) = gap(&mut player, Duration::from_secs(20));
-    assert!(longest < Duration::from_secs(6), "{longest:?}");
-    assert!(packets.len() > 500, "{} packets of 1100", packets.len());
-    assert_rising(&packets, None);
-}
-
-/// A port behind which `port` is, everything so much later each way. No tc: few kernels of
-/// containers have netem.
-fn delay(port: u16, by: Duration) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let own = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
-            for (from, to) in [(&client, &server), (&server, &client)] {
-                let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                let (sender, receiver) = channel::<(Instant, Vec<u8>)>();
-                thread::spawn(move || {
-                    let mut buffer = [0; 16384];
-                    while let Ok(n @ 1..) = from.read(&mut buffer) {
-                        if sender.send((Instant::now() + by, buffer[..n].to_vec())).is_err() {
-                            return;
-                        }
-                    }
-                });
-                thread::spawn(move || {
-                    for (due, bytes) in receiver {
-                        thread::sleep(due.saturating_duration_since(Instant::now()));
-                        if to.write_all(&bytes).is_err() {
-                            break;
-                        }
-                    }
-                    let _ = to.shutdown(Shutdown::Both);
-                });
-            }
-        }
-    });
-    own
+fn an_origin_to_which_there_is_no_way_is_asked_until_there_is_one() {
+    let Some(link) = Link::new(Quality::default(), 0) else { return };
+    let port = link.far.run(free_port);
+    let text = format!(
+        "listen 127.0.0.1:{port} {FAR}:{port}; daemon off; srs_log_tank console;
+         vhost __defaultVhost__ {{ }}"
+    );
+    let origin = link.far.run(|| Server::with_file(port, &text));
+    let _encoder = link.far.run(|| Encoder::start(&origin, "s"));
+    let vhost = format!("vhost __defaultVhost__ {{ mode remote; origin {FAR}:{port}; }}");
+    let edge = link.near.run(|| Server::with(&vhost));
+    let mut player = link.near.run(|| Peer::play(&edge, "s"));
+    player.packets(20);
+    let story = Story::of(&edge);
+    link.near.ip(&format!("route add unreachable {FAR}"));
+    edge.line("unreachable, again in");
+    link.near.ip(&format!("route delete unreachable {FAR}"));
+    let (longest, packets) = gap(&mut player, BACK_OFF);
+    assert!(longest < BACK_OFF && packets.len() > 50, "{longest:?}, {} packets", packets.len());
+    assert_rising(&packets, Some(250));
+    story.is_a_screen_with(&["edge: plays /live/s"]);
 }
 
 #[test]
@@ -167,13 +137,16 @@ fn names_that_fail_flap_or_lead_nowhere_are_asked_for_again() {
         (Name::Wrong, "refused"),
     ] {
         names.set(does, origin.port);
+        let story = Story::of(&edge);
         let mut player = Peer::with(&edge, Config::new("rtmp://plain/live", "live", play("s")));
         player.started();
         eventually(told, SOON, || {
             edge.log.all().iter().any(|l| l.contains("again in") && l.contains(told))
         });
         names.set(Name::Right, origin.port);
-        player.packets(20);
+        let (longest, packets) = gap(&mut player, BACK_OFF);
+        assert!(longest < BACK_OFF && packets.len() > 20, "{told}: {longest:?}");
+        story.is_a_screen_with(&[told, "edge: plays "]);
         // It is gone again; who has the stream does not care.
         names.set(Name::Fails, origin.port);
         player.packets(20);
@@ -247,88 +220,133 @@ fn answer(query: &[u8], does: Name, port: u16) -> Vec<u8> {
     out
 }
 
+/// A second and a half of the test stream.
+fn first() -> Vec<Packet> {
+    media::demo().into_iter().filter(|p| p.dts < 1500).collect()
+}
+
+/// The same pictures by the number of another codec, in the enhanced header; nobody looks into the
+/// frames.
+fn other() -> Vec<Packet> {
+    let pictures = first().into_iter().filter(|p| p.kind == Kind::Video);
+    let others = pictures.map(|p| {
+        let start = match (p.header, p.key) {
+            (true, _) => 0x90,
+            (_, true) => 0x91,
+            _ => 0xa1,
+        };
+        let mut payload = vec![start, b'a', b'v', b'0', b'1'];
+        payload.extend([0x81, 0, 0xc, 0, 9, 9, 9, 9]);
+        Packet::new(Kind::Video, p.dts, payload.into())
+    });
+    others.collect()
+}
+
+/// The other codec begins with its header.
+fn assert_changes(packets: &[Packet]) {
+    let mut video = packets.iter().filter(|p| p.kind == Kind::Video);
+    let change = video.find(|p| p.payload[0] & 0x80 > 0).expect("the other codec");
+    assert!(change.header, "its header goes first");
+}
+
 #[test]
 fn other_data_and_other_codecs_are_a_seam_and_nothing_else() {
-    // A second and a half of the test stream; then sound alone, then pictures of another size.
-    let first: Vec<_> = media::demo().into_iter().filter(|p| p.dts < 1500).collect();
-    let sound: Vec<_> = first.iter().filter(|p| p.kind == Kind::Audio).cloned().collect();
-    let other: Vec<_> = first
-        .iter()
-        .filter(|p| p.kind == Kind::Video)
-        .map(|p| {
-            // HEVC by its number of the enhanced header; nobody looks into the frames.
-            let start = if p.header {
-                0x90
-            } else if p.key {
-                0x91
-            } else {
-                0xa1
-            };
-            let mut payload = vec![start, b'a', b'v', b'0', b'1'];
-            payload.extend([0x81, 0, 0xc, 0, 9, 9, 9, 9]);
-            Packet::new(Kind::Video, p.dts, payload.into())
-        })
-        .collect();
-    let origins = [first, sound, other].map(|packets| Origin::start(Does::Plays(packets)));
+    // Then sound alone, then the other codec.
+    let sound = first().into_iter().filter(|p| p.kind == Kind::Audio).collect();
+    let origins = [first(), sound, other()].map(|packets| Origin::start(Does::Plays(packets)));
     let edge = edge(&origins.each_ref().map(|origin| origin.port), "publish { parse_sps off; }");
     let mut player = Peer::play(&edge, "s");
+    let story = Story::of(&edge);
     let (longest, packets) = gap(&mut player, Duration::from_secs(12));
     assert!(longest < Duration::from_secs(5), "{longest:?}");
     assert_rising(&packets, None);
-    let video = packets.iter().filter(|p| p.kind == Kind::Video);
-    let codecs: Vec<_> = video.map(|p| (p.payload[0] & 0x80, p.header)).collect();
-    let change = codecs.iter().position(|codec| codec.0 == 0x80).expect("the other codec");
-    assert!(codecs[change].1, "its header goes first");
+    assert_changes(&packets);
     assert_eq!(edge.count("panicked"), 0);
+    story.is_a_screen_with(&["silent, no data, again in"]);
+}
+
+#[test]
+fn an_origin_may_change_its_codecs_while_it_is_played() {
+    let later = |packet: Packet| Packet { dts: packet.dts + 1500, ..packet };
+    let packets = first().into_iter().chain(other().into_iter().map(later)).collect();
+    let origin = Origin::start(Does::Plays(packets));
+    let edge = edge(&[origin.port], "publish { parse_sps off; }");
+    let story = Story::of(&edge);
+    let mut player = Peer::play(&edge, "s");
+    let (longest, packets) = gap(&mut player, Duration::from_millis(2800));
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    assert_rising(&packets, Some(250));
+    assert_changes(&packets);
+    assert_eq!(edge.count("edge: plays"), 1, "on one connection");
+    story.is_a_screen_with(&[]);
 }
 
 #[test]
 fn fifty_edges_of_an_origin_that_start_at_once_come_and_come_back() {
-    let port = free_port();
-    let text = format!(
-        "listen 127.0.0.1:{port}; daemon off; srs_log_tank console; vhost __defaultVhost__ {{ }}"
-    );
-    let mut origin = Server::with_file(port, &text);
-    let vhosts: String = (0..50)
-        .map(|i| {
-            format!(
-                "vhost v{i} {{ mode remote; origin 127.0.0.1:{port}; vhost __defaultVhost__; }}\n"
-            )
-        })
-        .collect();
-    let edge = Server::with(&vhosts);
-    let before = descriptors(&edge);
+    let mut origin = Server::start();
+    let (port, text) = (origin.port, origin.conf());
     let encoder = Encoder::start(&origin, "s");
-    let mut players: Vec<_> = (0..50)
-        .map(|i| {
-            let config = Config::new(format!("rtmp://v{i}/live"), "live", play("s"));
-            let mut player = Peer::with(&edge, config);
-            player.started();
-            player
+    // All at once, each with a player.
+    let mut edges: Vec<Server> = (0..50)
+        .map(|_| {
+            let (own, dir) = (free_port(), TempDir::new());
+            let text = format!(
+                "listen 127.0.0.1:{own}; daemon off; srs_log_tank console;
+                 vhost __defaultVhost__ {{ {} }}",
+                cluster(&[port])
+            );
+            fs::write(dir.join("test.conf"), text).unwrap();
+            Server::spawn_silent(Command::new(RUNNEL).args(["-c", "test.conf"]), own, dir)
         })
         .collect();
+    for edge in &edges {
+        edge.line("RTMP listens at");
+    }
+    let before: Vec<usize> = edges.iter().map(descriptors).collect();
+    let mut players: Vec<_> = edges.iter().map(|edge| Peer::new(edge, play("s"))).collect();
+    for player in &mut players {
+        player.started();
+    }
     for player in &mut players {
         player.packets(10);
     }
     assert_eq!(origin.count("type=Play"), 50, "one each");
+    let stories: Vec<_> = edges.iter().map(Story::of).collect();
     origin.signal(Signal::KILL);
     origin.wait(SOON).unwrap();
     drop((origin, encoder));
-    let origin = Server::with_file(port, &text);
-    let _encoder = Encoder::start(&origin, "s");
+    let mut origin = Server::with_file(port, &text);
+    let encoder = Encoder::start(&origin, "s");
     let back = Instant::now();
+    eventually("all are back", SOON, || origin.count("type=Play") >= 50);
+    assert!(back.elapsed() < BACK_OFF, "{:?}", back.elapsed());
     for player in &mut players {
         // What it had, then the new.
-        let packets = watch(player, Duration::from_millis(10));
+        let packets = player.packets(100);
         assert_rising(&packets, None);
     }
-    eventually("all are back", SOON, || origin.count("type=Play") >= 50);
-    assert!(back.elapsed() < Duration::from_secs(10));
-    for player in &mut players {
-        player.packets(10);
+    assert_eq!(origin.count("type=Play"), 50, "one each");
+    for story in &stories {
+        story.is_a_screen_with(&["again in", "edge: plays /live/s"]);
     }
     drop(players);
-    // The watch of the file and a look at /proc may have begun after the count.
-    eventually("nothing is left", SOON, || descriptors(&edge) <= before + 2);
-    assert_eq!(edge.count("is not fetched any more"), 50);
+    for (edge, before) in edges.iter().zip(before) {
+        edge.line("is not fetched any more");
+        // The watch of the file and a look at /proc may have begun after the count.
+        eventually("nothing is left", SOON, || descriptors(edge) <= before + 2);
+    }
+    drop(stories);
+    origin.line_number("stop play", 50);
+    for edge in &edges {
+        edge.signal(Signal::TERM);
+    }
+    for edge in &mut edges {
+        assert!(edge.wait(SOON).is_some_and(|status| status.success()));
+        edge.line("server stops, 0 connections were cut");
+        assert_eq!(edge.count("panicked"), 0);
+    }
+    drop(encoder);
+    origin.signal(Signal::TERM);
+    assert!(origin.wait(SOON).is_some_and(|status| status.success()));
+    origin.line("server stops, 0 connections were cut");
 }

@@ -3,9 +3,8 @@
 use crate::common::client::Peer;
 use crate::common::link::{FAR, Link, NEAR, Quality};
 use crate::common::{SOON, Server, eventually, free_port};
-use crate::peers::{
-    BACK_OFF, Does, Encoder, Numbered, Origin, Story, assert_rising, frames, gap, number,
-};
+use crate::peers::{Does, Encoder, Numbered, Origin, assert_rising, frames, number};
+use crate::story::{BACK_OFF, Story, gap};
 use runnel::media::Kind;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};

@@ -6,13 +6,17 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod chapter;
+mod drain;
 mod edge;
 mod failover;
 mod faults;
+mod fleet;
 mod forward;
 mod links;
 mod others;
 mod peers;
 mod recipes;
 mod samples;
+mod story;
 mod web;

@@ -307,21 +307,6 @@ pub(crate) fn watch(peer: &mut Peer, time: Duration) -> Vec<Packet> {
     packets
 }
 
-/// The longest time without a packet while `peer` plays for `time`, and the packets.
-pub(crate) fn gap(peer: &mut Peer, time: Duration) -> (Duration, Vec<Packet>) {
-    let (until, mut last, mut longest) = (Instant::now() + time, Instant::now(), Duration::ZERO);
-    let mut packets = Vec::new();
-    while let Some(left) = until.checked_duration_since(Instant::now()) {
-        let packet = peer.packet(left);
-        longest = longest.max(last.elapsed());
-        if let Some(packet) = packet {
-            last = Instant::now();
-            packets.push(packet);
-        }
-    }
-    (longest, packets)
-}
-
 /// The frames of a list, of one kind.
 pub(crate) fn frames(packets: &[Packet], kind: Kind) -> Vec<&Packet> {
     packets.iter().filter(|p| p.kind == kind && !p.header).collect()
@@ -369,30 +354,3 @@ const AVC: [u8; 32] = [
     1, 0x42, 0xc0, 0x0a, 0xff, 0xe1, 0, 17, 0x67, 0x42, 0xc0, 0x0a, 0xd9, 0x1e, 0x84, 0, 0, 3, 0,
     4, 0, 0, 3, 0, 0xca, 1, 0, 4, 0x68, 0xce, 0x3c, 0x80,
 ];
-
-/// What a server writes into its log from some time on.
-pub(crate) struct Story<'a>(&'a Server, usize);
-
-impl<'a> Story<'a> {
-    pub(crate) fn of(server: &'a Server) -> Self {
-        Self(server, server.log.all().len())
-    }
-
-    /// It tells all of `told`, and fits a screen.
-    pub(crate) fn is_a_screen_with(&self, told: &[&str]) {
-        let mut lines = self.0.log.all().split_off(self.1);
-        // What each connection carries is told all the time.
-        lines.retain(|line| !line.contains("okbps="));
-        for text in told {
-            assert!(lines.iter().any(|line| line.contains(text)), "{text:?} is not told");
-        }
-        assert!(lines.len() <= SCREEN, "{} lines:\n{}", lines.len(), lines.join("\n"));
-    }
-}
-
-/// The lines of a terminal.
-const SCREEN: usize = 25;
-
-/// The longest that players wait for what comes after a fault: three seconds until it is seen, then
-/// the longest pause between two attempts, a quarter more.
-pub(crate) const BACK_OFF: Duration = Duration::from_millis(3000 + 6250);

@@ -194,6 +194,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Its configuration file.
+    pub fn conf(&self) -> String {
+        fs::read_to_string(self.dir.join("test.conf")).unwrap()
+    }
+
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
