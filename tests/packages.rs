@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{RUNNEL, TempDir, run, skip, skip_image, tool};
+use common::{RUNNEL, TempDir, python, run, skip_image, tool};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,14 +16,6 @@ fn root() -> &'static Path {
 
 fn target() -> &'static Path {
     Path::new(RUNNEL).ancestors().nth(2).unwrap()
-}
-
-/// A Python that has Buildroot's language of options.
-fn python() -> Option<PathBuf> {
-    let own = target().join("ci/python/bin/python");
-    let python = if own.is_file() { own } else { tool("python3")? };
-    let found = Command::new(&python).args(["-c", "import kconfiglib"]).output().unwrap();
-    if found.status.success() { Some(python) } else { skip("kconfiglib, from PyPI") }
 }
 
 /// The image of `board`, and the packages that `boards/package` makes of it.
@@ -88,7 +80,7 @@ print(*(name[4:] for name, symbol in arm.syms.items()
 
 #[test]
 fn the_options_for_buildroot_parse_and_name_features() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("kconfiglib") else { return };
     let dir = TempDir::new();
     let tree = root().join("buildroot");
     let args = ["-c".as_ref(), KCONFIG.as_ref(), tree.as_os_str(), dir.path().as_os_str()];

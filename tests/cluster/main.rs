@@ -6,13 +6,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[cfg(all(feature = "api", feature = "service"))]
 mod chapter;
+#[cfg(feature = "service")]
 mod drain;
 mod edge;
 mod failover;
 mod faults;
-mod fleet;
 mod forward;
+#[cfg(all(feature = "remux", feature = "service"))]
+mod kubernetes;
 mod links;
 mod others;
 mod peers;

@@ -5,9 +5,10 @@ use crate::common::http::{Http, get};
 use crate::common::{self, Running, SOON, Server, TempDir, eventually, free_port, start, tool};
 use crate::peers::Encoder;
 use std::fs;
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// A file of the documentation, with what the test has in other places.
 fn recipe(name: &str, changes: &[(&str, String)]) -> String {
@@ -181,6 +182,20 @@ fn nginx_spreads_rtmp() {
     spread(&servers, port);
 }
 
+/// The answer of the name server at `port`, once it has one.
+pub(crate) fn named_by(port: u16) -> [u8; 512] {
+    let question =
+        b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x05_rtmp\x04_tcp\x07example\x03lan\0\0\x21\0\x01";
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut answer = [0; 512];
+    eventually("the name server answers", SOON, || {
+        // Refused as long as it does not listen.
+        socket.send_to(question, ("127.0.0.1", port)).is_ok() && socket.recv(&mut answer).is_ok()
+    });
+    answer
+}
+
 #[test]
 fn dnsmasq_names_the_origins() {
     let Some(dnsmasq) = tool("dnsmasq") else { return };
@@ -193,14 +208,6 @@ fn dnsmasq_names_the_origins() {
         .arg(format!("--conf-file={}", dir.join("dnsmasq.conf").display()));
     command.args(["--user=root", "--listen-address=127.0.0.1", "--bind-interfaces"]);
     let _dnsmasq = start(&mut command);
-    let question =
-        b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x05_rtmp\x04_tcp\x07example\x03lan\0\0\x21\0\x01";
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
-    let mut answer = [0; 512];
-    eventually("dnsmasq answers", SOON, || {
-        socket.send_to(question, ("127.0.0.1", port)).unwrap();
-        socket.recv(&mut answer).is_ok()
-    });
+    let answer = named_by(port);
     assert_eq!((answer[3] & 15, answer[7]), (0, 2), "two origins");
 }

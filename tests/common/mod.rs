@@ -288,6 +288,16 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     places.find_map(|dir| Some(dir.join(name)).filter(|p| p.is_file())).or_else(|| skip(name))
 }
 
+/// A Python that has `module`, which comes from PyPI: `.ci/run` makes one.
+pub fn python(module: &str) -> Option<PathBuf> {
+    let target = Path::new(RUNNEL).ancestors().nth(2).unwrap();
+    let own = target.join("ci/python/bin/python");
+    let python = if own.is_file() { own } else { tool("python3")? };
+    let import = format!("import {module}");
+    let found = Command::new(&python).args(["-c", &import]).output().unwrap();
+    if found.status.success() { Some(python) } else { skip(&format!("{module}, from PyPI")) }
+}
+
 /// A newer ffmpeg than the distribution's, which knows Enhanced RTMP.
 pub fn newer_ffmpeg() -> Option<PathBuf> {
     let path = std::env::var_os("RUNNEL_FFMPEG_NEW").map(PathBuf::from);
@@ -360,6 +370,10 @@ impl Running {
 
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {
