@@ -55,6 +55,19 @@ pub(crate) fn kernel_tcp_kb() -> Option<f64> {
     Some(pages * rustix::param::page_size() as f64 / 1024.0)
 }
 
+/// How many TCP connections over IPv4 to `port` of this machine there are.
+pub(crate) fn connections(port: u16) -> Option<usize> {
+    let text = fs::read_to_string("/proc/net/tcp").ok()?;
+    let is_one = |line: &&str| {
+        // "0: 0100007F:0790 0100007F:B1C2 01": number, local, remote, state, 01 being established.
+        let mut words = line.split_whitespace().skip(1);
+        let local = words.next().and_then(|word| word.rsplit_once(':'));
+        local.is_some_and(|(_, hex)| u16::from_str_radix(hex, 16) == Ok(port))
+            && words.nth(1) == Some("01")
+    };
+    Some(text.lines().filter(is_one).count())
+}
+
 /// How busy the machine has been for a minute: what else runs makes every figure doubtful.
 pub(crate) fn load_average() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
