@@ -338,7 +338,8 @@ Without options: 1,000 players against the floor, and latency with 1 and 500 pla
   --connections N    how many fetch at once (50)
   --mux              what HLS, recordings and HDS of one stream cost (4,000 kbit/s), and the memory
                      of the HLS window
-  --cluster          what an edge adds to the latency, what passing a stream on costs
+  --cluster          what an edge adds to the latency, its players at the origin, what passing a
+                     stream on costs beside playing it, in turns (4,000 kbit/s)
   --latency          latency with 1 and 500 players, low and default setting
   --floor            a program that only calls writev, for the same players
   --peer nginx-rtmp  Debian's nginx with libnginx-mod-rtmp, for the same players

@@ -7,7 +7,7 @@ use crate::common::client::{Peer, play};
 use crate::common::link::{FAR, Link, Quality};
 use crate::common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, media, skip, tool};
 use crate::peers::{Does, Encoder, Origin, assert_rising, cluster, edge, watch};
-use crate::story::{BACK_OFF, Story, gap};
+use crate::story::{BACK_OFF, Story, gap, recovery};
 use runnel::media::{Kind, Packet};
 use runnel::proto::rtmp::client::Config;
 use rustix::process::Signal;
@@ -144,7 +144,7 @@ fn names_that_fail_flap_or_lead_nowhere_are_asked_for_again() {
             edge.log.all().iter().any(|l| l.contains("again in") && l.contains(told))
         });
         names.set(Name::Right, origin.port);
-        let (longest, packets) = gap(&mut player, BACK_OFF);
+        let (longest, packets) = recovery(&mut player);
         assert!(longest < BACK_OFF && packets.len() > 20, "{told}: {longest:?}");
         story.is_a_screen_with(&[told, "edge: plays "]);
         // It is gone again; who has the stream does not care.

@@ -4,8 +4,10 @@ use crate::common::client::Peer;
 use crate::common::http::{Http, get};
 use crate::common::{self, Running, SOON, Server, TempDir, eventually, free_port, start, tool};
 use crate::peers::Encoder;
+use runnel::proto::rtmp::client::Config;
+use rustix::net::{AddressFamily, SocketType};
 use std::fs;
-use std::net::{TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -25,43 +27,51 @@ fn listens(what: &str, port: u16) {
     eventually(what, SOON, || TcpStream::connect(("127.0.0.1", port)).is_ok());
 }
 
-/// Players through a balancer at `port` are at both servers.
+/// Servers behind a balancer, with the ports at which it tells them who the client is.
+fn behind() -> ([Server; 2], [u16; 2]) {
+    let told = [free_port(), free_port()];
+    let servers = told.map(|told| {
+        let port = free_port();
+        let text = format!(
+            "listen 127.0.0.1:{port} 127.0.0.1:{told}; proxy_protocol 127.0.0.1:{told};
+             daemon off; srs_log_tank console; vhost __defaultVhost__ {{ }}"
+        );
+        Server::with_file(port, &text)
+    });
+    (servers, told)
+}
+
+/// Players through a balancer at `port` are at both servers, which know their address.
 fn spread(servers: &[Server; 2], port: u16) {
     let _encoders = [Encoder::start(&servers[0], "s"), Encoder::start(&servers[1], "s")];
-    let config = || {
+    let connect = || {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        rustix::net::connect(&socket, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
         let role = common::client::play("s");
-        runnel::proto::rtmp::client::Config::new("rtmp://127.0.0.1/live", "live", role)
+        Peer::over(TcpStream::from(socket), Config::new("rtmp://127.0.0.1/live", "live", role))
     };
-    let mut players: Vec<_> = (0..6)
-        .map(|_| Peer::over(TcpStream::connect(("127.0.0.1", port)).unwrap(), config()))
-        .collect();
+    let mut players: Vec<_> = (0..6).map(|_| connect()).collect();
     for player in &mut players {
         player.packets(10);
     }
     for server in servers {
         server.line("type=Play");
+        server.line("RTMP client ip=127.0.0.2");
     }
 }
 
 #[test]
 fn haproxy_spreads_rtmp_and_tells_the_addresses_of_clients() {
     let Some(haproxy) = tool("haproxy") else { return };
-    let behind = [free_port(), free_port()];
-    let servers = behind.map(|behind| {
-        let port = free_port();
-        let text = format!(
-            "listen 127.0.0.1:{port} 127.0.0.1:{behind}; proxy_protocol 127.0.0.1:{behind};
-             daemon off; srs_log_tank console; vhost __defaultVhost__ {{ }}"
-        );
-        Server::with_file(port, &text)
-    });
+    let (servers, told) = behind();
     let (dir, port) = (TempDir::new(), free_port());
     let text = recipe(
         "haproxy-rtmp.cfg",
         &[
             ("bind :1935", format!("bind 127.0.0.1:{port}")),
-            ("10.0.0.11:1935", format!("127.0.0.1:{}", behind[0])),
-            ("10.0.0.12:1935", format!("127.0.0.1:{}", behind[1])),
+            ("10.0.0.11:1935", format!("127.0.0.1:{}", told[0])),
+            ("10.0.0.12:1935", format!("127.0.0.1:{}", told[1])),
         ],
     );
     fs::write(dir.join("haproxy.cfg"), text).unwrap();
@@ -153,22 +163,21 @@ fn stunnel_speaks_rtmps_for_a_forward() {
 }
 
 #[test]
-fn nginx_spreads_rtmp() {
+fn nginx_spreads_rtmp_and_tells_the_addresses_of_clients() {
     let Some(nginx) = tool("nginx") else { return };
     let module = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so");
     if !module.is_file() {
         let _: Option<()> = common::skip("nginx's stream module");
         return;
     }
-    let servers = [Server::start(), Server::start()];
+    let (servers, told) = behind();
     let (dir, port) = (TempDir::new(), free_port());
     let text = recipe(
         "nginx-rtmp-balance.conf",
         &[
             ("listen 1935;", format!("listen 127.0.0.1:{port};")),
-            ("10.0.0.11:1935", format!("127.0.0.1:{}", servers[0].port)),
-            ("10.0.0.12:1935", format!("127.0.0.1:{}", servers[1].port)),
-            ("proxy_protocol on;", "proxy_protocol off;".into()),
+            ("10.0.0.11:1935", format!("127.0.0.1:{}", told[0])),
+            ("10.0.0.12:1935", format!("127.0.0.1:{}", told[1])),
         ],
     );
     let head = format!(

@@ -20,6 +20,17 @@ pub(crate) fn gap(peer: &mut Peer, time: Duration) -> (Duration, Vec<Packet>) {
     (longest, packets)
 }
 
+/// Waits until packets come, and takes those of a second more: the longest time without one, and
+/// what came.
+pub(crate) fn recovery(peer: &mut Peer) -> (Duration, Vec<Packet>) {
+    let begin = Instant::now();
+    let first = peer.packet(BACK_OFF).expect("it comes within the longest pause");
+    let waited = begin.elapsed();
+    let (longest, mut packets) = gap(peer, Duration::from_secs(1));
+    packets.insert(0, first);
+    (longest.max(waited), packets)
+}
+
 /// What a server writes into its log from some time on.
 pub(crate) struct Story<'a>(&'a Server, usize);
 
