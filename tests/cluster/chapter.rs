@@ -3,7 +3,7 @@
 
 use crate::common::client::{Peer, play};
 use crate::common::http::get;
-use crate::common::link::Namespace;
+use crate::common::link::{Namespace, with_mount};
 use crate::common::{self, RUNNEL, Running, SOON, Server, TempDir, eventually, free_port, tool};
 use crate::peers::{Does, Encoder, Origin};
 use crate::recipes::named_by;
@@ -14,7 +14,6 @@ use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The sections with something to run, and how many blocks of it: one more needs a test here.
 const SECTIONS: [(&str, usize); 8] = [
@@ -114,8 +113,8 @@ impl Walk {
             format!("mount --bind resolv.conf /etc/resolv.conf && exec {line} > {number}.log 2>&1");
         let own = Path::new(RUNNEL).parent().unwrap().display();
         let path = format!("{own}:{}:/usr/sbin", std::env::var("PATH").unwrap());
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &script]).current_dir(self.dir.path());
+        let mut command = with_mount(&self.dir.join("resolv.conf"), "/etc/resolv.conf");
+        command.args(["sh", "-c", &script]).current_dir(self.dir.path());
         // ffplay without a screen.
         command.env("PATH", path).env("SDL_VIDEODRIVER", "dummy").env("SDL_AUDIODRIVER", "dummy");
         let running = self.namespace.run(|| common::start(&mut command));

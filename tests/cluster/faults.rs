@@ -1,11 +1,9 @@
 //! What goes wrong between servers, in network namespaces of the tests: addresses that answer
-//! nothing, links that lose, name servers that fail.
-//!
-//! A test that needs one runs itself again in a namespace, as root.
+//! nothing, or to which there is no way, name servers that fail.
 
 use crate::common::client::{Peer, play};
-use crate::common::link::{FAR, Link, Quality};
-use crate::common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, media, skip, tool};
+use crate::common::link::{FAR, Link, Namespace, Quality, with_mount};
+use crate::common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, media};
 use crate::peers::{Does, Encoder, Origin, assert_rising, cluster, edge, watch};
 use crate::story::{BACK_OFF, Story, gap, recovery};
 use runnel::media::{Kind, Packet};
@@ -17,35 +15,6 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// Whether this is the namespace of `test`. Else the test is run in one, if that can be.
-fn inside(test: &str) -> bool {
-    if std::env::var_os("RUNNEL_NAMESPACE").is_some() {
-        run("ip", "link set lo up");
-        return true;
-    }
-    let (Some(unshare), Some(_), Some(_)) = (tool("unshare"), tool("ip"), tool("iptables")) else {
-        return false;
-    };
-    if !rustix::process::geteuid().is_root() {
-        let _: Option<()> = skip("root, for network namespaces");
-        return false;
-    }
-    let mut command = Command::new(unshare);
-    command.args(["--net", "--mount"]).arg(std::env::current_exe().unwrap());
-    command.args([&format!("faults::{test}"), "--exact", "--nocapture"]);
-    let output = command.env("RUNNEL_NAMESPACE", "1").output().unwrap();
-    let said =
-        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success(), "{}\n{}", said[0], said[1]);
-    assert!(said[0].contains("1 passed"), "{}", said[0]);
-    false
-}
-
-fn run(program: &str, args: &str) {
-    let done = Command::new(program).args(args.split(' ')).status().unwrap();
-    assert!(done.success(), "{program} {args}");
-}
 
 /// A server with a port for encoders, its own, and one for edges.
 fn with_two_ports() -> (Server, u16) {
@@ -64,9 +33,11 @@ fn descriptors(server: &Server) -> usize {
 
 #[test]
 fn an_origin_that_cannot_be_reached_any_more_is_left() {
-    if !inside("an_origin_that_cannot_be_reached_any_more_is_left") {
-        return;
-    }
+    let Some(here) = Namespace::new() else { return };
+    here.run(|| unreachable_origins(&here));
+}
+
+fn unreachable_origins(here: &Namespace) {
     let [(one, first), (two, second)] = [(); 2].map(|()| with_two_ports());
     let _encoders = [Encoder::start(&one, "s"), Encoder::start(&two, "s")];
     let edge = edge(&[first, second], "");
@@ -75,7 +46,7 @@ fn an_origin_that_cannot_be_reached_any_more_is_left() {
     let story = Story::of(&edge);
     // The edge's packets, and those of the origin to it, are lost.
     for direction in ["dport", "sport"] {
-        run("iptables", &format!("-A INPUT -p tcp --{direction} {first} -j DROP"));
+        here.command("iptables", &format!("-A INPUT -p tcp --{direction} {first} -j DROP"));
     }
     let (longest, packets) = gap(&mut player, Duration::from_secs(7));
     assert!(longest < Duration::from_secs(5), "{longest:?}");
@@ -84,10 +55,10 @@ fn an_origin_that_cannot_be_reached_any_more_is_left() {
     let story = Story::of(&edge);
     // Both are away, and come back.
     for direction in ["dport", "sport"] {
-        run("iptables", &format!("-A INPUT -p tcp --{direction} {second} -j DROP"));
+        here.command("iptables", &format!("-A INPUT -p tcp --{direction} {second} -j DROP"));
     }
     edge.line("timed out after 3 s");
-    run("iptables", "-F INPUT");
+    here.command("iptables", "-F INPUT");
     let (longest, packets) = gap(&mut player, BACK_OFF + Duration::from_secs(3));
     assert!(longest < BACK_OFF && packets.len() > 100, "{longest:?}, {} packets", packets.len());
     assert_rising(&packets, Some(250));
@@ -120,17 +91,26 @@ fn an_origin_to_which_there_is_no_way_is_asked_until_there_is_one() {
 
 #[test]
 fn names_that_fail_flap_or_lead_nowhere_are_asked_for_again() {
-    if !inside("names_that_fail_flap_or_lead_nowhere_are_asked_for_again") {
-        return;
-    }
+    let Some(here) = Namespace::new() else { return };
+    here.run(names_that_fail);
+}
+
+fn names_that_fail() {
     let names = Names::start();
     let origin = Server::start();
     let encoder = Encoder::start(&origin, "s");
-    let edge = Server::with(&format!(
-        "vhost plain {{ mode remote; origin origin.test:{0}; vhost __defaultVhost__; }}
+    let (port, dir) = (free_port(), TempDir::new());
+    let text = format!(
+        "listen 127.0.0.1:{port}; daemon off; srs_log_tank console;
+         vhost plain {{ mode remote; origin origin.test:{0}; vhost __defaultVhost__; }}
          vhost service {{ mode remote; origin srv:_rtmp._tcp.origin.test; vhost __defaultVhost__; }}",
         origin.port
-    ));
+    );
+    fs::write(dir.join("test.conf"), text).unwrap();
+    let resolv = dir.join("resolv.conf");
+    fs::write(&resolv, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n").unwrap();
+    let mut command = with_mount(&resolv, "/etc/resolv.conf");
+    let edge = Server::spawn(command.args([RUNNEL, "-c", "test.conf"]), port, dir);
     for (does, told) in [
         (Name::Fails, "the name server"),
         (Name::Nothing, "has no address"),
@@ -172,10 +152,6 @@ struct Names(Arc<Mutex<(Name, u16)>>);
 
 impl Names {
     fn start() -> Self {
-        let conf = std::env::temp_dir().join(format!("runnel-resolv-{}", std::process::id()));
-        fs::write(&conf, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n").unwrap();
-        run("mount", &format!("--bind {} /etc/resolv.conf", conf.display()));
-        fs::remove_file(&conf).unwrap();
         let state = Arc::new(Mutex::new((Name::Fails, 0)));
         let (socket, shared) = (UdpSocket::bind("127.0.0.1:53").unwrap(), state.clone());
         thread::spawn(move || {

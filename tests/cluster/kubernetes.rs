@@ -3,7 +3,7 @@
 
 use crate::common::client::{Peer, play};
 use crate::common::http::Http;
-use crate::common::link::{FAR, Link, Quality};
+use crate::common::link::{FAR, Link, Quality, with_mount};
 use crate::common::{self, RUNNEL, Server, TempDir, python, start, tool};
 use crate::peers::Encoder;
 use runnel::proto::rtmp::client::Config;
@@ -99,10 +99,8 @@ fn what_is_in_the_manifests_runs() {
     let printed = common::run(&python, args);
     let pod = |name: &str| {
         let line = printed.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
-        let mut command = Command::new("unshare");
-        let script = "mount --bind \"$0\" /etc && exec \"$@\"";
-        command.args(["--mount", "sh", "-c", script]).arg(etc.path()).arg(RUNNEL);
-        command.args(line.expect("such a workload").split(' '));
+        let mut command = with_mount(etc.path(), "/etc");
+        command.arg(RUNNEL).args(line.expect("such a workload").split(' '));
         Server::spawn(&mut command, 1935, TempDir::new())
     };
     let origin = link.far.run(|| pod("origin"));

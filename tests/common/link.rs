@@ -5,6 +5,7 @@ use super::{SOON, eventually, skip, tool};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -81,6 +82,15 @@ impl Drop for Namespace {
     }
 }
 
+/// Has a command run with `file`, or a directory, in the place of `at` for it alone: what is
+/// appended to it is the program and its arguments. For root.
+pub fn with_mount(file: &Path, at: &str) -> Command {
+    let mut command = Command::new("unshare");
+    let script = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script]).arg(file).arg(at);
+    command
+}
+
 /// Where this thread is.
 const OURS: &str = "/proc/thread-self/ns/net";
 
@@ -114,6 +124,8 @@ pub struct Link {
     carrier: Carrier,
     pub near: Namespace,
     pub far: Namespace,
+    /// What it had carried and lost before it was the test's.
+    before: (u64, u64),
 }
 
 enum Carrier {
@@ -134,9 +146,23 @@ impl Link {
             end.ip(&format!("address add {address}/30 dev {device}"));
             end.ip(&format!("link set dev {device} up"));
         }
-        let link = Self { carrier, near, far };
+        let mut link = Self { carrier, near, far, before: (0, 0) };
+        link.set(Quality::default());
+        link.wait_until_up();
+        link.before = link.all();
         link.set(quality);
         Some(link)
+    }
+
+    /// A pair of devices takes up to a second until it carries something.
+    fn wait_until_up(&self) {
+        let sender = self.near.run(|| UdpSocket::bind((NEAR, 0)).unwrap());
+        let receiver = self.far.run(|| UdpSocket::bind((FAR, 0)).unwrap());
+        let to = receiver.local_addr().unwrap();
+        receiver.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        eventually("the link carries packets", SOON, || {
+            sender.send_to(b"up?", to).is_ok() && receiver.recv(&mut [0; 3]).is_ok()
+        });
     }
 
     /// What is on its way is not touched.
@@ -165,6 +191,11 @@ impl Link {
 
     /// How many packets the link has carried and lost, both ways.
     pub fn counts(&self) -> (u64, u64) {
+        let (carried, lost) = self.all();
+        (carried - self.before.0, lost - self.before.1)
+    }
+
+    fn all(&self) -> (u64, u64) {
         match &self.carrier {
             Carrier::Netem => {
                 let ends =
