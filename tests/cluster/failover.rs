@@ -3,7 +3,7 @@
 use crate::common::client::Peer;
 use crate::common::{SOON, Server, free_port};
 use crate::peers::{Does, Encoder, Origin, assert_rising, edge, watch};
-use crate::story::{BACK_OFF, Story, gap};
+use crate::story::{BACK_OFF, Story, gap, recovery};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ fn a_frozen_origin_is_left_after_three_seconds() {
     two.signal(Signal::STOP);
     edge.line_number("silent, no data", 2);
     one.signal(Signal::CONT);
-    let (longest, packets) = gap(&mut player, BACK_OFF + Duration::from_secs(1));
+    let (longest, packets) = recovery(&mut player);
     assert!(longest < BACK_OFF && packets.len() > 20, "{longest:?}, {} packets", packets.len());
     two.signal(Signal::CONT);
     story.is_a_screen_with(&[]);
@@ -52,11 +52,7 @@ fn a_frozen_origin_is_left_after_three_seconds() {
 
 #[test]
 fn origins_that_do_not_serve_are_passed_over() {
-    for (does, told) in [
-        (Does::Nothing, "no handshake"),
-        (Does::Silence, "silent, no data"),
-        (Does::Closes, "client disconnect peer"),
-    ] {
+    let passes_over = |does, told: &str| {
         let (bad, good) = (Origin::start(does), Server::start());
         let _encoder = Encoder::start(&good, "s");
         let edge = edge(&[bad.port, good.port], "");
@@ -66,7 +62,12 @@ fn origins_that_do_not_serve_are_passed_over() {
         assert!(player.packets(20).iter().any(|p| p.key));
         assert!(begin.elapsed() < Duration::from_secs(6), "{told}: {:?}", begin.elapsed());
         story.is_a_screen_with(&[told]);
-    }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| passes_over(Does::Nothing, "no handshake"));
+        scope.spawn(|| passes_over(Does::Silence, "silent, no data"));
+        scope.spawn(|| passes_over(Does::Closes, "client disconnect peer"));
+    });
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn a_dead_origin_is_asked_last_for_a_while() {
     std::thread::sleep(Duration::from_secs(2));
     let good = Server::with_file(port, &text);
     let _encoder = Encoder::start(&good, "b");
-    let (longest, packets) = gap(&mut player, BACK_OFF);
+    let (longest, packets) = recovery(&mut player);
     assert!(longest < BACK_OFF && packets.len() > 20, "{longest:?}, {} packets", packets.len());
     assert_rising(&packets, Some(250));
     story.is_a_screen_with(&["refused, again in"]);
@@ -119,45 +120,51 @@ fn players_wait_through_the_restart_of_the_only_origin() {
 /// The absolute times of both origins, and of an edge that changes from one to the other.
 #[test]
 fn with_atc_two_origins_have_the_same_times_and_an_edge_changes_without_a_seam() {
-    for atc in ["atc on;", "atc off; atc_auto on;"] {
-        let text = format!("vhost __defaultVhost__ {{ {atc} }}");
-        let (mut one, two) = (Server::with(&text), Server::with(&text));
-        let encoder = if atc == "atc on;" {
-            Encoder::to(&[&one, &two], "s", "", 1_000_000)
-        } else {
-            Encoder::bravo(&[&one, &two], "s", 1_000_000)
-        };
-        let mut players = [Peer::play(&one, "s"), Peer::play(&two, "s")];
-        let [a, b] = players.each_mut().map(|player| {
-            let packets = player.packets(80);
-            packets
-                .into_iter()
-                .filter(|p| !p.header && p.kind != runnel::media::Kind::Data)
-                .map(|p| (p.dts, p.kind, p.payload))
-                .collect::<Vec<_>>()
-        });
-        assert!(a.iter().all(|(dts, ..)| *dts >= 1_000_000), "{atc}");
-        let common = a.iter().filter(|packet| b.contains(packet)).count();
-        assert!(common > 40, "{atc}: {common} packets are equal");
-        let edge = edge(&[one.port, two.port], atc);
-        let mut player = Peer::play(&edge, "s");
-        let mut seen = watch(&mut player, Duration::from_millis(1500));
-        one.signal(Signal::KILL);
-        one.wait(SOON).unwrap();
-        seen.extend(watch(&mut player, Duration::from_secs(3)));
-        edge.line("again in 50 ms");
-        let first = seen.iter().find(|p| !p.header && p.kind != runnel::media::Kind::Data).unwrap();
-        assert!(first.dts >= 1_000_000, "{}", first.dts);
-        assert_rising(&seen, Some(250));
-        for kind in [runnel::media::Kind::Audio, runnel::media::Kind::Video] {
-            let times: Vec<_> =
-                seen.iter().filter(|p| p.kind == kind && !p.header).map(|p| p.dts).collect();
-            let step = if kind == runnel::media::Kind::Audio { 32 } else { 40 };
-            let odd = times.windows(2).filter(|w| w[1] - w[0] != step).count();
-            assert_eq!(odd, 0, "{atc} {kind:?}: no frame is missing, none is there twice");
+    std::thread::scope(|scope| {
+        for atc in ["atc on;", "atc off; atc_auto on;"] {
+            scope.spawn(move || changes_without_a_seam(atc));
         }
-        drop(encoder);
+    });
+}
+
+fn changes_without_a_seam(atc: &str) {
+    let text = format!("vhost __defaultVhost__ {{ {atc} }}");
+    let (mut one, two) = (Server::with(&text), Server::with(&text));
+    let encoder = if atc == "atc on;" {
+        Encoder::to(&[&one, &two], "s", "", 1_000_000)
+    } else {
+        Encoder::bravo(&[&one, &two], "s", 1_000_000)
+    };
+    let mut players = [Peer::play(&one, "s"), Peer::play(&two, "s")];
+    let [a, b] = players.each_mut().map(|player| {
+        let packets = player.packets(80);
+        packets
+            .into_iter()
+            .filter(|p| !p.header && p.kind != runnel::media::Kind::Data)
+            .map(|p| (p.dts, p.kind, p.payload))
+            .collect::<Vec<_>>()
+    });
+    assert!(a.iter().all(|(dts, ..)| *dts >= 1_000_000), "{atc}");
+    let common = a.iter().filter(|packet| b.contains(packet)).count();
+    assert!(common > 40, "{atc}: {common} packets are equal");
+    let edge = edge(&[one.port, two.port], atc);
+    let mut player = Peer::play(&edge, "s");
+    let mut seen = watch(&mut player, Duration::from_millis(1500));
+    one.signal(Signal::KILL);
+    one.wait(SOON).unwrap();
+    seen.extend(watch(&mut player, Duration::from_secs(3)));
+    edge.line("again in 50 ms");
+    let first = seen.iter().find(|p| !p.header && p.kind != runnel::media::Kind::Data).unwrap();
+    assert!(first.dts >= 1_000_000, "{}", first.dts);
+    assert_rising(&seen, Some(250));
+    for kind in [runnel::media::Kind::Audio, runnel::media::Kind::Video] {
+        let times: Vec<_> =
+            seen.iter().filter(|p| p.kind == kind && !p.header).map(|p| p.dts).collect();
+        let step = if kind == runnel::media::Kind::Audio { 32 } else { 40 };
+        let odd = times.windows(2).filter(|w| w[1] - w[0] != step).count();
+        assert_eq!(odd, 0, "{atc} {kind:?}: no frame is missing, none is there twice");
     }
+    drop(encoder);
 }
 
 #[test]

@@ -20,9 +20,10 @@ pub(crate) fn gap(peer: &mut Peer, time: Duration) -> (Duration, Vec<Packet>) {
     (longest, packets)
 }
 
-/// Waits until packets come, and takes those of a second more: the longest time without one, and
-/// what came.
+/// Waits until packets come, behind those that are there, and takes those of a second more: the
+/// longest time without one, and what came.
 pub(crate) fn recovery(peer: &mut Peer) -> (Duration, Vec<Packet>) {
+    peer.packets_until_silence(Duration::from_millis(50));
     let begin = Instant::now();
     let first = peer.packet(BACK_OFF).expect("it comes within the longest pause");
     let waited = begin.elapsed();
