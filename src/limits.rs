@@ -142,7 +142,8 @@ pub const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(3);
 pub const UPSTREAM_SILENCE: Duration = Duration::from_secs(3);
 /// The first pause before an origin is tried again, when all have failed.
 pub const UPSTREAM_RETRY: Duration = Duration::from_secs(1);
-/// A server that takes no byte of a stream for so long, while some are due, is left.
+/// A server that takes no byte of a stream for so long, while some are due, is left; so is one that
+/// acknowledges none of what the kernel has sent.
 pub const UPSTREAM_STALL: Duration = Duration::from_secs(10);
 /// Servers that a stream is passed on to; each is a connection, [`CLIENT_BYTES`] at most. The others are
 /// not used, and logged.

@@ -17,7 +17,7 @@ use crate::io::link::Link;
 use crate::io::resolve;
 use crate::io::run::{process_id, within};
 use crate::io::{log as tank, tcp};
-use crate::limits::{SNDBUF, UPSTREAM_TIMEOUT};
+use crate::limits::{SNDBUF, UPSTREAM_STALL, UPSTREAM_TIMEOUT};
 use crate::media::Packet;
 use crate::proto::rtmp::client::{Client, Config, Event, Role, ServerInfo, Status};
 use crate::proto::rtmp::handshake::Form;
@@ -193,6 +193,8 @@ pub async fn open(cx: &Rc<Context>, dialled: Dialled, aim: &Aim) -> Result<Opene
     let _ = tcp::set_nodelay(socket.get_ref(), true);
     if matches!(aim.role, Some(Role::Publish { .. })) {
         let _ = tcp::set_send_buffer(socket.get_ref(), SNDBUF);
+        // A slow stream fits the kernel's buffer for long: that it is taken there says nothing.
+        let _ = tcp::set_patience(socket.get_ref(), UPSTREAM_STALL);
     }
     let session = cx.part::<Relays>().session(cx, peer);
     let mut machine = Client::new(config);
