@@ -2,8 +2,8 @@
 
 use crate::common::client::{Peer, play, publish};
 use crate::common::{SOON, Server, eventually, free_port};
-use crate::peers::{Does, Encoder, Origin, assert_rising};
-use runnel::media::{Kind, Packet};
+use crate::peers::{Does, Encoder, Numbered, Origin, assert_rising, frames, number};
+use runnel::media::Kind;
 use runnel::proto::rtmp::client::{Config, Event};
 use rustix::process::Signal;
 use std::fs;
@@ -11,11 +11,6 @@ use std::time::{Duration, Instant};
 
 fn master(forward: &str) -> Server {
     Server::with(&format!("vhost __defaultVhost__ {{ {forward} }}"))
-}
-
-/// The frames of a list, of one kind.
-fn frames(packets: &[Packet], kind: Kind) -> Vec<&Packet> {
-    packets.iter().filter(|p| p.kind == kind && !p.header).collect()
 }
 
 #[test]
@@ -83,45 +78,6 @@ fn another_vhost_of_the_same_server_is_another_place() {
     let config = Config::new("rtmp://other/live", "live", play("s"));
     Peer::with(&server, config).packets(20);
 }
-
-/// Numbers every frame in its payload, so that what is missing can be told.
-struct Numbered {
-    peer: Peer,
-    next: u32,
-}
-
-impl Numbered {
-    fn new(server: &Server) -> Self {
-        let mut peer = Peer::publish(server, "s");
-        let header = [&[0x17, 0, 0, 0, 0][..], &AVC].concat();
-        peer.send_bytes(Kind::Video, 0, &header);
-        Self { peer, next: 0 }
-    }
-
-    /// `count` frames of `size` bytes, 40 ms apart, a key frame each second, at `pace` times the
-    /// speed of the clock.
-    fn send(&mut self, count: u32, size: usize, pace: u32) {
-        for _ in 0..count {
-            let key = self.next.is_multiple_of(25);
-            let mut payload = vec![if key { 0x17 } else { 0x27 }, 1, 0, 0, 0];
-            payload.extend(self.next.to_be_bytes());
-            payload.resize(size, 7);
-            self.peer.send_bytes(Kind::Video, self.next * 40, &payload);
-            self.next += 1;
-            std::thread::sleep(Duration::from_millis(40 / u64::from(pace)));
-        }
-    }
-}
-
-fn number(packet: &Packet) -> u32 {
-    u32::from_be_bytes(packet.payload[5..9].try_into().unwrap())
-}
-
-/// Of 16×16 pixels.
-const AVC: [u8; 32] = [
-    1, 0x42, 0xc0, 0x0a, 0xff, 0xe1, 0, 17, 0x67, 0x42, 0xc0, 0x0a, 0xd9, 0x1e, 0x84, 0, 0, 3, 0,
-    4, 0, 0, 3, 0, 0xca, 1, 0, 4, 0x68, 0xce, 0x3c, 0x80,
-];
 
 #[test]
 fn what_was_published_while_a_destination_was_away_reaches_it() {

@@ -6,12 +6,18 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod atc;
+mod cost;
 mod edge;
 mod failover;
 mod faults;
+#[cfg(feature = "digest")]
+mod fms;
 mod forward;
 mod others;
 mod peers;
 mod recipes;
+mod restarts;
 mod samples;
+mod token;
 mod web;
