@@ -72,8 +72,7 @@ pub const AMF_VALUES: usize = 256;
 pub const NAME_MAX: usize = 256;
 /// Bytes of a tcUrl, a pageUrl or a swfUrl. A longer one is refused.
 pub const URL_MAX: usize = 2 * 1024;
-/// Bytes of what an RTMP client adds to `connect` that a server with an edge keeps, for the origin, as long
-/// as the client is connected. More is not passed on, and logged.
+/// Bytes that a client may add to `connect` for the origin of an edge. More is not passed on, and logged.
 pub const CONNECT_ARGS: usize = 1024;
 /// Payload and headers of one merged write, built once a thread and shared by all players that
 /// stand at the same packet. A message that is longer by itself makes the buffer grow to
@@ -449,14 +448,9 @@ pub const MEDIA_KEPT: usize = if MEDIA_POOL / 4 < 2 << 20 { MEDIA_POOL / 4 } els
 /// The most that statistics have of a stream: its names, its counters.
 pub const KNOWN_BYTES: usize = 3 * NAME_MAX + 512;
 /// The most that a connection has in memory: its task, messages begun on all chunk streams, a
-/// read that waits behind one of them, replies and headers that the peer does not read, what it
-/// added to connect.
-pub const CLIENT_BYTES: usize = 4 * 1024
-    + CONNECT_ARGS
-    + CHUNK_STREAMS * CONTROL_MAX
-    + READ_BUF
-    + 2 * CONTROL_OUT_MAX
-    + HEADERS_BYTES;
+/// read that waits behind one of them, replies and headers that the peer does not read.
+pub const CLIENT_BYTES: usize =
+    4 * 1024 + CHUNK_STREAMS * CONTROL_MAX + READ_BUF + 2 * CONTROL_OUT_MAX + HEADERS_BYTES;
 /// The most that a stream has in memory beside media: its tables, slots of the ring, headers.
 pub const STREAM_BYTES: usize = 1024 + RING_PACKETS * PACKET_BYTES + HEADERS_BYTES;
 /// Metadata and two sequence headers, on the wire with chunk headers.
@@ -559,7 +553,7 @@ const SERVICES: usize = {
         + with(board::HAS_STATS, (STREAMS_KNOWN + MAX_STREAMS) * KNOWN_BYTES)
         + with(board::HAS_API, API_OUT)
         + with(board::HAS_PROCESS, CHILDREN * (CHILD_READ.0 + 8 * 1024))
-        + with(board::HAS_EDGE, PULLS_UNSEEN * CLIENT_BYTES)
+        + with(board::HAS_EDGE, PULLS_UNSEEN * CLIENT_BYTES + MAX_CLIENTS * CONNECT_ARGS)
         + with(board::HAS_FORWARD, FORWARDS_ALL * CLIENT_BYTES)
         + with(board::HAS_BANDWIDTH, 2 * CALL_MAX)
 };
