@@ -72,6 +72,8 @@ pub const AMF_VALUES: usize = 256;
 pub const NAME_MAX: usize = 256;
 /// Bytes of a tcUrl, a pageUrl or a swfUrl. A longer one is refused.
 pub const URL_MAX: usize = 2 * 1024;
+/// Bytes that a client may add to `connect` for the origin of an edge. More is not passed on, and logged.
+pub const CONNECT_ARGS: usize = 1024;
 /// Payload and headers of one merged write, built once a thread and shared by all players that
 /// stand at the same packet. A message that is longer by itself makes the buffer grow to
 /// [`MESSAGE_MAX`] and its chunk headers.
@@ -552,7 +554,7 @@ const SERVICES: usize = {
         + with(board::HAS_STATS, (STREAMS_KNOWN + MAX_STREAMS) * KNOWN_BYTES)
         + with(board::HAS_API, API_OUT)
         + with(board::HAS_PROCESS, CHILDREN * (CHILD_READ.0 + 8 * 1024))
-        + with(board::HAS_EDGE, PULLS_UNSEEN * CLIENT_BYTES)
+        + with(board::HAS_EDGE, PULLS_UNSEEN * CLIENT_BYTES + MAX_CLIENTS * CONNECT_ARGS)
         + with(board::HAS_FORWARD, FORWARDS_ALL * CLIENT_BYTES)
         + with(board::HAS_BANDWIDTH, 2 * CALL_MAX)
 };

@@ -2,6 +2,8 @@
 
 use super::StreamKey;
 use crate::config::Vhost;
+use crate::limits::CONNECT_ARGS;
+use crate::proto::amf0::{Object, Reader, Value, Writer};
 use core::net::IpAddr;
 use std::fmt;
 use std::rc::Rc;
@@ -15,6 +17,38 @@ pub struct Caller {
     pub page_url: String,
     /// The player itself.
     pub swf_url: String,
+    /// What it added to `connect`, for the origin of an edge: an object of AMF0 as
+    /// [`Caller::keep`] writes it. Empty where nothing was added, or where no vhost is an edge.
+    pub args: Vec<u8>,
+}
+
+impl Caller {
+    /// Keeps `args` for an origin. What servers say of themselves in them (`srs_*`) is left out:
+    /// each says its own. False: they take more than [`CONNECT_ARGS`], and are not kept.
+    pub fn keep(&mut self, args: &Object) -> bool {
+        let args: Object = args
+            .iter()
+            .filter(|(key, _)| !key.starts_with("srs_"))
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect();
+        let mut bytes = Vec::new();
+        if !args.is_empty() {
+            Writer(&mut bytes).object().pairs(&args).end();
+        }
+        let fits = bytes.len() <= CONNECT_ARGS;
+        if fits {
+            self.args = bytes;
+        }
+        fits
+    }
+
+    /// What was kept.
+    pub fn args(&self) -> Option<Object> {
+        match Reader::new(&self.args).value() {
+            Ok(Value::Object(args)) => Some(args),
+            _ => None,
+        }
+    }
 }
 
 /// A client and what it wants. While it waits for a stream name the stream in `key` is empty.
@@ -75,5 +109,25 @@ impl fmt::Display for ClientKind {
             Self::HaivisionPublish => "haivision-publish",
             Self::Input(service) => service,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_adds_to_connect_is_kept_without_what_servers_say_of_themselves() {
+        let mut caller = Caller::default();
+        assert_eq!(caller.args(), None);
+        let said = Object::from_iter([("token", "t"), ("srs_version", "9"), ("key", "k")]);
+        assert!(caller.keep(&said));
+        assert_eq!(caller.args(), Some(Object::from_iter([("token", "t"), ("key", "k")])));
+        let mut caller = Caller::default();
+        assert!(caller.keep(&Object::from_iter([("srs_version", "9")])));
+        assert!(caller.args.is_empty());
+        let long = "x".repeat(CONNECT_ARGS);
+        assert!(!caller.keep(&Object::from_iter([("token", &*long)])));
+        assert!(caller.args.is_empty() && caller.args().is_none());
     }
 }

@@ -288,7 +288,11 @@ impl Consumer {
         self.wait_key = video && found.is_none();
         self.waiting_since = None;
         self.gop = None;
-        self.skipped += self.next.saturating_sub(from);
+        // Headers are sent again with what follows.
+        let gone = ring.first().min(self.next).saturating_sub(from);
+        let left = ring.from(from.max(ring.first())).take_while(|&(seq, _)| seq < self.next);
+        let frames = left.filter(|(_, p)| !p.header && p.kind != Kind::Data).count();
+        self.skipped = self.skipped.saturating_add(gone).saturating_add(frames as u64);
     }
 
     /// The headers that the player lacks, and the time of the packet that follows them.

@@ -545,7 +545,9 @@ fn what_is_kept_for_one_that_is_away_is_bounded_in_time_and_in_bytes() {
         let first = messages[1].timestamp / 40;
         assert!(first.is_multiple_of(10) && (150..=165).contains(&first), "{lag:?}: from {first}");
         assert_eq!(messages.len() as u32, 1 + 205 - first);
-        assert_eq!(follower.consumer.skipped(), u64::from(first) + 1, "{lag:?}");
+        // The header that is not in the ring any more is not told from a frame.
+        let skipped = follower.consumer.skipped() - u64::from(first);
+        assert_eq!(skipped, u64::from(lag.ms != 2000), "{lag:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! One RTMP connection: handshake, connect, then publish or play, as often as the client likes.
 
-use crate::config::Role;
+use crate::config::{Mode, Role};
 use crate::context::Context;
 use crate::hub::session::Kick;
 use crate::hub::{Caller, Client, ClientKind, StreamKey};
@@ -149,7 +149,8 @@ async fn converse(mut link: Box<Link<Server>>, cx: &Rc<Context>) -> (Box<Link<Se
                 let kind = ClientKind::Play;
                 let outcome = match Box::pin(admit(&link, cx, caller, opened, kind)).await {
                     Ok((opened, client)) => {
-                        admission::want(cx, &opened.key, &opened.vhost, Duration::ZERO);
+                        let none = Duration::ZERO;
+                        admission::want(cx, &opened.key, &opened.vhost, caller, none);
                         let outcome =
                             Box::pin(play::serve(&mut link, cx, opened, request.duration)).await;
                         admission::tell(cx, &admission::Event::Stopped(&client));
@@ -253,12 +254,21 @@ async fn accept(
             number("srs_id")
         );
     }
-    let caller = Rc::new(Caller {
+    let config = cx.config();
+    let mut caller = Caller {
         tc_url: connect.tc_url,
         page_url: connect.page_url,
         swf_url: connect.swf_url,
-    });
-    let config = cx.config();
+        args: Vec::new(),
+    };
+    // The vhost may be named with the stream only.
+    if let Some(args) = &connect.args
+        && config.vhosts.iter().any(|vhost| vhost.cluster.mode == Mode::Remote)
+        && !caller.keep(args)
+    {
+        log::warn!("the argument of connect is longer than {} bytes", limits::CONNECT_ARGS);
+    }
+    let caller = Rc::new(caller);
     let vhost = config.vhost(&address.vhost);
     if let Some(vhost) = vhost {
         let client = Rc::new(Client {

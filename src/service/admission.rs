@@ -5,7 +5,7 @@ use super::{SERVICES, Service, Task};
 use crate::config::{Denied, Vhost};
 use crate::context::Context;
 use crate::hub::session::Session;
-use crate::hub::{Client, Refused, StreamKey};
+use crate::hub::{Caller, Client, Refused, StreamKey};
 use crate::proto::rtmp::url;
 use std::fmt;
 use std::path::Path;
@@ -125,11 +125,17 @@ pub fn publisher(cx: &Context, key: &StreamKey) -> Option<Rc<Client>> {
     cx.sessions.find(id)?.client().filter(|client| client.publishes() && client.key == *key)
 }
 
-/// Says that somebody plays `key`, which may be published or not: whoever can fetch it may do so.
+/// Says that `caller` plays `key`, which may be published or not: whoever can fetch it may do so.
 /// A player says it once when it starts, `hold` being zero; HLS with every request for a playlist,
 /// with the time to the next one.
-pub fn want(cx: &Rc<Context>, key: &StreamKey, vhost: &Rc<Vhost>, hold: Duration) {
-    SERVICES.iter().for_each(|service| (service.wanted)(cx, key, vhost, hold));
+pub fn want(
+    cx: &Rc<Context>,
+    key: &StreamKey,
+    vhost: &Rc<Vhost>,
+    caller: &Rc<Caller>,
+    hold: Duration,
+) {
+    SERVICES.iter().for_each(|service| (service.wanted)(cx, key, vhost, caller, hold));
 }
 
 /// Why a request is refused.

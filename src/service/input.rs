@@ -91,7 +91,7 @@ impl Target {
         };
         vhost.admit(Role::Publish, ip, "")?;
         let tc_url = tc_url.replace("[app]", &address.app);
-        let caller = Caller { tc_url, page_url: String::new(), swf_url: String::new() };
+        let caller = Caller { tc_url, ..Caller::default() };
         let key = StreamKey::new(&vhost.name, &address.app, &address.stream);
         Ok(Self { key, vhost: vhost.clone(), param, caller: Rc::new(caller) })
     }

@@ -83,7 +83,7 @@ pub mod web;
 
 use crate::config::{Config, Endpoint, Vhost};
 use crate::context::Context;
-use crate::hub::{Client, Publisher, Sink, StreamKey};
+use crate::hub::{Caller, Client, Publisher, Sink, StreamKey};
 use crate::io::link::{End, Link};
 use crate::io::tcp;
 use crate::proto::rtmp::Error;
@@ -117,7 +117,7 @@ pub struct Service {
     pub upstreams: fn(&Rc<Context>) -> Vec<upstreams::Report>,
     /// Hears that a stream is played, and fetches it if it can. Whoever plays it without being a
     /// player of the hub wants it for so long.
-    pub wanted: fn(&Rc<Context>, &StreamKey, &Rc<Vhost>, Duration),
+    pub wanted: fn(&Rc<Context>, &StreamKey, &Rc<Vhost>, &Rc<Caller>, Duration),
     /// Acts on another configuration than the one that is given, which was in force until now. Its
     /// sinks and its port are seen to already.
     pub reload: fn(&Rc<Context>, &Config),
@@ -204,7 +204,7 @@ impl Service {
             converse: |_| None,
             tell: |_, _| {},
             upstreams: |_| Vec::new(),
-            wanted: |_, _, _, _| {},
+            wanted: |_, _, _, _, _| {},
             reload: |_, _| {},
             start: |_| {},
             stop: || {},

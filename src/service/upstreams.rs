@@ -11,7 +11,7 @@ pub fn all(cx: &Rc<Context>) -> Vec<Report> {
 }
 
 /// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A stream is fetched from an origin.
     Pull,
@@ -41,7 +41,8 @@ pub struct Report {
     pub key: StreamKey,
     /// The number of its task, as in the log.
     pub id: u32,
-    /// The server as the configuration names it, without keys; of several the first one.
+    /// The server as the configuration names it, without keys; of several the first one. Where a
+    /// stream is passed on to one server twice the second has `#2` behind it.
     pub name: String,
     /// The one in use, or the last that was, with its address; before that the same as the name.
     pub server: String,

@@ -6,13 +6,17 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod atc;
 #[cfg(all(feature = "api", feature = "service"))]
 mod chapter;
+mod cost;
 #[cfg(feature = "service")]
 mod drain;
 mod edge;
 mod failover;
 mod faults;
+#[cfg(feature = "digest")]
+mod fms;
 mod forward;
 #[cfg(all(feature = "remux", feature = "service"))]
 mod kubernetes;
@@ -20,6 +24,8 @@ mod links;
 mod others;
 mod peers;
 mod recipes;
+mod restarts;
 mod samples;
 mod story;
+mod token;
 mod web;

@@ -8,6 +8,7 @@ use runnel::proto::Machine as _;
 use runnel::proto::amf0::Writer;
 use runnel::proto::framing::{Framing as _, Rtmp};
 use runnel::proto::rtmp::client::Config;
+use runnel::proto::rtmp::command::Connect;
 use runnel::proto::rtmp::message::Heap;
 use runnel::proto::rtmp::server::{ConnectReply, Event, Server as Machine};
 use std::io::{Read as _, Write as _};
@@ -134,13 +135,29 @@ pub(crate) enum Does {
 /// An origin of the test.
 pub(crate) struct Origin {
     pub(crate) port: u16,
-    /// What was published: one list a connection.
-    pub(crate) taken: Arc<Mutex<Vec<Vec<Packet>>>>,
-    /// The names that were played or published.
-    pub(crate) names: Arc<Mutex<Vec<String>>>,
-    /// The tcUrls.
-    pub(crate) urls: Arc<Mutex<Vec<String>>>,
+    seen: Arc<Seen>,
     stop: Arc<AtomicBool>,
+}
+
+/// What an origin of the test saw.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// What was published: one list a connection.
+    pub(crate) taken: Mutex<Vec<Vec<Packet>>>,
+    /// The names that were played or published.
+    pub(crate) names: Mutex<Vec<String>>,
+    /// The tcUrls.
+    pub(crate) urls: Mutex<Vec<String>>,
+    /// All of connect.
+    pub(crate) connects: Mutex<Vec<Connect>>,
+}
+
+impl std::ops::Deref for Origin {
+    type Target = Seen;
+
+    fn deref(&self) -> &Seen {
+        &self.seen
+    }
 }
 
 impl Origin {
@@ -153,31 +170,34 @@ impl Origin {
     }
 
     pub(crate) fn at((address, port): (&str, u16), does: Does) -> Self {
-        let listener = TcpListener::bind((address, port)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let origin = Self {
-            port,
-            taken: Arc::default(),
-            names: Arc::default(),
-            urls: Arc::default(),
-            stop: Arc::default(),
-        };
-        let stop = origin.stop.clone();
-        let (taken, names, urls) =
-            (origin.taken.clone(), origin.names.clone(), origin.urls.clone());
-        thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                let Ok((socket, _)) = listener.accept() else {
-                    thread::sleep(Duration::from_millis(5));
-                    continue;
-                };
-                let (does, stop) = (does.clone(), stop.clone());
-                let (taken, names, urls) = (taken.clone(), names.clone(), urls.clone());
-                thread::spawn(move || serve(socket, &does, &stop, &taken, &names, &urls));
-            }
-        });
-        origin
+        let (seen, stop) = (Arc::<Seen>::default(), Arc::<AtomicBool>::default());
+        let (shared, over) = (seen.clone(), stop.clone());
+        accept((address, port), &stop, move |socket| serve(socket, &does, &over, &shared));
+        Self { port, seen, stop }
     }
+}
+
+/// Has `serve` serve each connection to an address in a thread of its own until `stop`.
+pub(crate) fn accept(
+    (address, port): (&str, u16),
+    stop: &Arc<AtomicBool>,
+    serve: impl Fn(TcpStream) + Clone + Send + 'static,
+) {
+    let listener = TcpListener::bind((address, port)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let stop = stop.clone();
+    thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            let Ok((socket, _)) = listener.accept() else {
+                thread::sleep(Duration::from_millis(5));
+                continue;
+            };
+            socket.set_nonblocking(false).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            let serve = serve.clone();
+            thread::spawn(move || serve(socket));
+        }
+    });
 }
 
 impl Drop for Origin {
@@ -186,16 +206,8 @@ impl Drop for Origin {
     }
 }
 
-fn serve(
-    mut socket: TcpStream,
-    does: &Does,
-    stop: &AtomicBool,
-    taken: &Mutex<Vec<Vec<Packet>>>,
-    names: &Mutex<Vec<String>>,
-    urls: &Mutex<Vec<String>>,
-) {
-    socket.set_nonblocking(false).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+fn serve(mut socket: TcpStream, does: &Does, stop: &AtomicBool, seen: &Seen) {
+    let Seen { taken, names, urls, connects } = seen;
     let mut machine = Machine::new(0);
     let mut input = [0; 65536];
     let mut playing: Option<(Instant, usize)> = None;
@@ -237,6 +249,7 @@ fn serve(
                 None => {}
                 Some(Event::Connect(connect)) => {
                     urls.lock().unwrap().push(connect.tc_url.clone());
+                    connects.lock().unwrap().push((*connect).clone());
                     if matches!(does, Does::Checks) && connect.tc_url.contains("bad") {
                         machine.refuse_connect("the token is bad");
                     } else {
@@ -272,6 +285,60 @@ fn serve(
             }
         }
     }
+}
+
+/// A hook server that refuses whatever has `bad` in it.
+pub(crate) struct Hooks {
+    pub(crate) port: u16,
+    /// The bodies that it was asked with.
+    pub(crate) told: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Hooks {
+    pub(crate) fn start() -> Self {
+        let (port, told) = (crate::common::free_port(), Arc::<Mutex<Vec<String>>>::default());
+        let (stop, list) = (Arc::default(), told.clone());
+        accept(("127.0.0.1", port), &stop, move |mut socket| {
+            let (mut request, mut input) = (Vec::new(), [0; 4096]);
+            while let Ok(n @ 1..) = socket.read(&mut input) {
+                request.extend_from_slice(&input[..n]);
+            }
+            let text = String::from_utf8(request).unwrap();
+            let (_, body) = text.split_once("\r\n\r\n").unwrap();
+            let code = i32::from(body.contains("bad"));
+            list.lock().unwrap().push(body.to_owned());
+            let _ = write!(
+                socket,
+                "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n{code}"
+            );
+        });
+        Self { port, told, stop }
+    }
+
+    /// `http_hooks` that ask it about these events.
+    pub(crate) fn asks(&self, events: &[&str]) -> String {
+        let url = format!("http://127.0.0.1:{}/", self.port);
+        let lines: String = events.iter().map(|event| format!("{event} {url}; ")).collect();
+        format!("http_hooks {{ enabled on; {lines} }}")
+    }
+
+    /// What it was asked of `event`, each time.
+    pub(crate) fn of(&self, event: &str) -> Vec<String> {
+        let mark = format!("\"action\":\"{event}\"");
+        self.told.lock().unwrap().iter().filter(|body| body.contains(&mark)).cloned().collect()
+    }
+}
+
+impl Drop for Hooks {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The numbers of the frames in a list.
+pub(crate) fn numbers(packets: &[Packet]) -> Vec<u32> {
+    frames(packets, Kind::Video).into_iter().map(number).collect()
 }
 
 /// An edge of the origins at `ports`, with `more` in its vhost.

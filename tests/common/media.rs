@@ -110,7 +110,16 @@ impl Contents {
 
     /// Of a file or a stream that ends.
     pub fn of(ffmpeg: &Path, url: impl Into<OsString>) -> Self {
-        let mut args: Vec<OsString> = "-v error -i".split(' ').map(Into::into).collect();
+        Self::read(ffmpeg, "-v error -i", url)
+    }
+
+    /// The same with the times that the file has, whatever the first one is.
+    pub fn with_times(ffmpeg: &Path, url: impl Into<OsString>) -> Self {
+        Self::read(ffmpeg, "-v error -copyts -i", url)
+    }
+
+    fn read(ffmpeg: &Path, before: &str, url: impl Into<OsString>) -> Self {
+        let mut args: Vec<OsString> = before.split(' ').map(Into::into).collect();
         args.push(url.into());
         args.extend(HASHES.split(' ').map(Into::into));
         args.push("-".into());

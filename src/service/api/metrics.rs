@@ -123,6 +123,11 @@ const UPSTREAMS: &[Upstreams] = &[
 /// Edges and forwards, as many as there are streams with series of their own.
 fn connections_to_others(page: &mut Page, ask: &Ask) {
     let mut reports = upstreams::all(&ask.cx);
+    // One that still sends the end of a stream has the labels of the next: the newer one counts.
+    let mut seen = HashSet::new();
+    reports.reverse();
+    reports.retain(|report| seen.insert((report.kind, report.key.clone(), report.name.clone())));
+    reports.reverse();
     reports.truncate(METRICS_STREAMS);
     for (name, kind, text, value) in UPSTREAMS.iter().filter(|_| !reports.is_empty()) {
         page.head(name, kind, text);

@@ -4,8 +4,8 @@ use super::splice::Splice;
 use super::{cluster, first_origin, is_edge, upstream, vhost_there};
 use crate::config::{Balance, Cluster, Vhost};
 use crate::context::Context;
-use crate::hub::StreamKey;
 use crate::hub::pithy::Stage;
+use crate::hub::{Caller, StreamKey};
 use crate::io::link::Link;
 use crate::io::run::{sleep, unless};
 use crate::io::stage::Progress;
@@ -43,6 +43,8 @@ struct Wanted {
     /// No player is known to be there, and nothing of it came.
     unseen: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// Who played it first.
+    caller: Rc<Caller>,
 }
 
 impl Wanted {
@@ -78,7 +80,13 @@ impl Pulls {
 }
 
 /// Somebody plays `key`, or will within `hold`.
-pub(super) fn want(cx: &Rc<Context>, key: &StreamKey, vhost: &Rc<Vhost>, hold: Duration) {
+pub(super) fn want(
+    cx: &Rc<Context>,
+    key: &StreamKey,
+    vhost: &Rc<Vhost>,
+    caller: &Rc<Caller>,
+    hold: Duration,
+) {
     if !is_edge(vhost) || vhost.cluster.origin.is_empty() {
         return;
     }
@@ -100,15 +108,14 @@ pub(super) fn want(cx: &Rc<Context>, key: &StreamKey, vhost: &Rc<Vhost>, hold: D
         yields: Cell::new(false),
         unseen: Cell::new(!hold.is_zero()),
         waker: RefCell::default(),
+        caller: caller.clone(),
     });
     pulls.0.borrow_mut().insert(key.clone(), wanted.clone());
     let (context, key, cluster) = (cx.clone(), key.clone(), vhost.cluster.clone());
     cx.spawner.spawn(tank::traced(id, async move {
         let spawner = context.spawner.clone();
-        let (cx, stream) = (context.clone(), key.clone());
-        let pull = async move { Pull::new(cx, stream, wanted, &cluster).run().await };
+        let pull = async move { Pull::new(context, key, wanted, &cluster).run().await };
         spawner.urgent(tank::traced(id, pull)).await;
-        context.part::<Pulls>().0.borrow_mut().remove(&key);
     }));
 }
 
@@ -213,6 +220,8 @@ impl Pull {
             }
         }
         log::info!("edge: {} is not fetched any more", self.key);
+        // At once: whoever plays it from now on needs another one.
+        self.cx.part::<Pulls>().0.borrow_mut().remove(&self.key);
     }
 
     /// Whether somebody else publishes the stream.
@@ -251,7 +260,9 @@ impl Pull {
         let role =
             Role::Play { stream: self.key.stream().into(), start: -2.0, buffer_ms: BUFFER_MS };
         let vhost = vhost_there(cluster, self.key.vhost());
-        Aim::new(&vhost, self.key.app(), cluster.debug_srs_upnode, role, self.key.vhost())
+        let (app, names_us) = (self.key.app(), cluster.debug_srs_upnode);
+        let caller = self.wanted.caller.clone();
+        Aim { caller, ..Aim::new(&vhost, app, names_us, role, self.key.vhost()) }
     }
 
     /// One connection, from its begin or from `made`, to its end.

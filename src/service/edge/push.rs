@@ -10,7 +10,7 @@ use crate::config::{Balance, Cluster, Vhost};
 use crate::context::{self, Context};
 use crate::hub::pithy::Stage;
 use crate::hub::session::Kick;
-use crate::hub::{Client, Lag, Sink, SinkError, StreamKey};
+use crate::hub::{Caller, Client, Lag, Sink, SinkError, StreamKey};
 use crate::io::{clock, log as tank};
 use crate::limits::{LINGER, RING_BYTES, UPSTREAM_REFUSES, UPSTREAM_RETRY};
 use crate::media::Packet;
@@ -33,7 +33,14 @@ struct Prepared {
     key: StreamKey,
     /// `None` while the origin is being asked.
     opened: Option<(Opened, Rc<Upstream>)>,
+    by: By,
+}
+
+/// What the origin is told of the publisher.
+#[derive(Clone, Debug, Default)]
+struct By {
     param: String,
+    caller: Rc<Caller>,
 }
 
 impl Pushes {
@@ -73,11 +80,12 @@ pub(super) async fn prepare(cx: &Rc<Context>, client: &Client) -> Result<(), Ref
     if let Some(id) = asking.filter(|id| publisher.is_none() && *id != client.id) {
         return Err(busy(id));
     }
-    let mut prepared = Prepared { key: key.clone(), opened: None, param: client.param.clone() };
+    let by = By { param: client.param.clone(), caller: client.caller.clone() };
+    let mut prepared = Prepared { key: key.clone(), opened: None, by: by.clone() };
     pushes.0.borrow_mut().insert(client.id, prepared);
     let asking = Asking { pushes: &pushes, id: client.id };
     let upstream = upstream(key, &vhost.cluster);
-    let aim = aim(&vhost.cluster, key, &client.param);
+    let aim = aim(&vhost.cluster, key, &by);
     // Each once; who was reached and refuses has the last word.
     let mut last = Failure::Config("no origin is configured".into());
     let mut made = None;
@@ -97,11 +105,7 @@ pub(super) async fn prepare(cx: &Rc<Context>, client: &Client) -> Result<(), Ref
     let opened = made.ok_or_else(|| Refusal::from(last))?;
     log::info!("edge: {} takes {key}", opened.dialled);
     cx.part::<Pulls>().yield_to_publisher(cx, key);
-    prepared = Prepared {
-        key: key.clone(),
-        opened: Some((opened, upstream)),
-        param: client.param.clone(),
-    };
+    prepared = Prepared { key: key.clone(), opened: Some((opened, upstream)), by };
     pushes.0.borrow_mut().insert(client.id, prepared);
     drop(asking);
     Ok(())
@@ -119,9 +123,9 @@ pub(super) fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option
     let cluster_then = vhost.cluster.clone();
     let prepared = cx.part::<Pushes>().0.borrow_mut().remove(&publisher);
     let prepared = prepared.filter(|prepared| prepared.key == *key);
-    let (opened, param) = match prepared {
-        Some(Prepared { opened, param, .. }) => (opened, param),
-        None => (None, String::new()),
+    let (opened, by) = match prepared {
+        Some(Prepared { opened, by, .. }) => (opened, by),
+        None => (None, By::default()),
     };
     let (opened, upstream) = match opened {
         Some((opened, upstream)) => (Some(opened), upstream),
@@ -142,7 +146,7 @@ pub(super) fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option
             Box::new(move || {
                 let cluster = cluster(&cx, key.vhost()).unwrap_or_else(|| cluster_then.clone());
                 upstream.follow(&cluster.origin, cluster.balance == Balance::Hash);
-                aim(&cluster, &key, &param)
+                aim(&cluster, &key, &by)
             })
         };
         let push = Push {
@@ -170,11 +174,12 @@ pub(super) fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option
     Some(Box::new(sink))
 }
 
-fn aim(cluster: &Cluster, key: &StreamKey, param: &str) -> Aim {
-    let stream = format!("{}{param}", key.stream());
+fn aim(cluster: &Cluster, key: &StreamKey, by: &By) -> Aim {
+    let stream = format!("{}{}", key.stream(), by.param);
     let role = Role::Publish { stream, style: Style::Fmle };
     let vhost = vhost_there(cluster, key.vhost());
-    Aim::new(&vhost, key.app(), cluster.debug_srs_upnode, role, key.vhost())
+    let caller = by.caller.clone();
+    Aim { caller, ..Aim::new(&vhost, key.app(), cluster.debug_srs_upnode, role, key.vhost()) }
 }
 
 /// Hears of the end of the stream.

@@ -1,19 +1,22 @@
 //! Where a stream is passed on to, and as what.
 
 use crate::config::{Config, DEFAULT_VHOST};
-use crate::hub::{Client, StreamKey};
+use crate::hub::{Caller, Client, StreamKey};
 use crate::proto::authority;
 use crate::proto::rtmp::client::Role;
 use crate::proto::rtmp::command::Style;
 use crate::proto::rtmp::url;
 use crate::service::relay::Aim;
 use crate::service::relay::upstream::PORT;
+use std::rc::Rc;
 
 /// A destination with its variables replaced.
 #[derive(Debug)]
 pub(super) struct Target {
     /// `host`, `host:port` or `srv:name`, without keys.
     pub(super) server: String,
+    /// The same, with `#2` for the second destination of a stream there.
+    pub(super) name: String,
     pub(super) aim: Aim,
 }
 
@@ -21,7 +24,12 @@ impl Target {
     /// What `text` says of the stream `key`, which was published with `param`: a server, which gets
     /// the stream under its own names, or `rtmp://server/app/stream`, where the last part with its
     /// parameters is the stream.
-    pub(super) fn new(text: &str, key: &StreamKey, param: &str) -> Result<Self, String> {
+    pub(super) fn new(
+        text: &str,
+        key: &StreamKey,
+        param: &str,
+        caller: &Rc<Caller>,
+    ) -> Result<Self, String> {
         let vhost = key.vhost();
         let filled = text
             .replace("[vhost]", vhost)
@@ -34,8 +42,9 @@ impl Target {
         let publish = |stream: String| Role::Publish { stream, style: Style::Fmle };
         let Some(rest) = filled.strip_prefix("rtmp://") else {
             let stream = format!("{}{param}", key.stream());
-            let aim = Aim::new(vhost, key.app(), true, publish(stream), vhost);
-            return Ok(Self { server: filled, aim });
+            let caller = caller.clone();
+            let aim = Aim { caller, ..Aim::new(vhost, key.app(), true, publish(stream), vhost) };
+            return Ok(Self { name: filled.clone(), server: filled, aim });
         };
         let (server, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
@@ -47,7 +56,7 @@ impl Target {
         if !server.starts_with("srv:") {
             aim.tc_url = Some(format!("rtmp://{server}/{app}"));
         }
-        Ok(Self { server: server.to_owned(), aim })
+        Ok(Self { server: server.to_owned(), name: server.to_owned(), aim })
     }
 
     /// Whether the stream would come back: the destination is the server that the publisher calls,
@@ -110,7 +119,7 @@ mod tests {
                 "cam?k=1",
             ),
         ] {
-            let target = Target::new(text, &key(), "?k=1").unwrap();
+            let target = Target::new(text, &key(), "?k=1", &Rc::default()).unwrap();
             assert_eq!(target.server, server, "{text}");
             assert_eq!((target.aim.tc_url.as_deref(), &*target.aim.app), (tc_url, app), "{text}");
             let role = Role::Publish { stream: stream.into(), style: Style::Fmle };
@@ -120,10 +129,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_said_without_the_key() {
-        let tls = Target::new("rtmps://a.example/live/SECRET", &key(), "").unwrap_err();
+        let tls =
+            Target::new("rtmps://a.example/live/SECRET", &key(), "", &Rc::default()).unwrap_err();
         assert!(tls.contains("stunnel") && !tls.contains("SECRET"), "{tls}");
         for text in ["rtmp://", "rtmp://a", "rtmp://a/b", "rtmp://a/b/", "rtmp:///b/c"] {
-            assert!(Target::new(text, &key(), "").is_err(), "{text}");
+            assert!(Target::new(text, &key(), "", &Rc::default()).is_err(), "{text}");
         }
     }
 }

@@ -162,6 +162,11 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
         let zone = if cx.config().utc_time { Rc::default() } else { live.zone.clone() };
         let mut cutter = Cutter::new(stream, clock, zone, Some(progress));
         cutter.tell_to(teller(cx, key, config.hls_storage));
+        if let Some(source) = cx.hub.find(key) {
+            // The stream holds the cutter.
+            let source = Rc::downgrade(&source);
+            cutter.follow(move || source.upgrade().is_some_and(|source| source.settings().atc));
+        }
         Some(Box::new(cutter) as Box<dyn Sink>)
     })
 }

@@ -99,6 +99,8 @@ pub(super) struct Cutter {
     broken: bool,
     /// The open segment ends before the next frame.
     ends: bool,
+    /// Whether times are absolute.
+    atc: Box<dyn Fn() -> bool>,
     /// No key frame came for as long as one is waited for: the next one is not waited for.
     keyless: bool,
     /// A time of the stream and when it was.
@@ -208,12 +210,20 @@ impl Cutter {
             headers: [false; 2],
             broken: true,
             ends: false,
+            atc: Box::new(|| false),
             keyless: false,
             anchor: None,
             jumps: 0,
             left_out: 0,
             finished: false,
         }
+    }
+
+    /// Times are absolute while `atc` says so: they are not corrected, and segments end where a
+    /// multiple of their length is passed, so that those of every server that gets the stream do,
+    /// whenever it got its first packet.
+    pub(super) fn follow(&mut self, atc: impl Fn() -> bool + 'static) {
+        self.atc = Box::new(atc);
     }
 
     /// Has `told` hear of each segment that is in the playlist.
@@ -246,10 +256,10 @@ impl Cutter {
             return self.header(packet);
         }
         let packet = match &mut self.jitter {
-            Some(jitter) => {
+            Some(jitter) if !(self.atc)() => {
                 &Packet { dts: jitter.correct(packet.kind, packet.dts), ..packet.clone() }
             }
-            None => packet,
+            _ => packet,
         };
         let cut = self.cut_before(packet);
         let written = self.write(packet);
@@ -316,14 +326,16 @@ impl Cutter {
             self.keyless = false;
         }
         // Where a key frame will come, nothing else cuts.
+        let held = !starts && pictures && !self.keyless;
         let wait = if starts {
             fragment
-        } else if pictures && !self.keyless {
+        } else if held {
             longest
         } else {
             audio
         };
-        let due = longer(wait);
+        let passed = || (self.atc)() && passes(open.start, time, fragment);
+        let due = longer(wait) || !held && open.floor.is_none() && longer(0) && passed();
         self.keyless |= due && pictures && !starts;
         if due {
             return self.close(Some(time));
@@ -569,6 +581,12 @@ impl Drop for Cutter {
     fn drop(&mut self) {
         self.finish();
     }
+}
+
+/// Whether a multiple of `length` is between `start` and `time`.
+fn passes(start: i64, time: i64, length: i64) -> bool {
+    let length = length.max(1);
+    start.div_euclid(length) != time.div_euclid(length)
 }
 
 /// Whether `time` goes on from `before`.

@@ -341,3 +341,33 @@ fn the_number_of_streams_is_bounded() {
     assert!(live.streams.borrow().contains_key(&key(5)), "the oldest left");
     assert!(!live.streams.borrow().contains_key(&key(9)));
 }
+
+#[test]
+fn with_absolute_times_segments_end_at_the_same_times_whenever_they_began() {
+    // A key frame each second, segments of two; from when the stream is there.
+    let cut = |from: u32, atc: bool| {
+        let mut rig = Rig::new(Hls { hls_fragment: seconds(2000), ..ram() });
+        rig.cutter.as_mut().unwrap().follow(move || atc);
+        rig.both(from, 10_000, 25);
+        rig.unpublish();
+        let mut at = from;
+        let ends = rig.lengths().into_iter().map(|length| {
+            at += length;
+            at
+        });
+        ends.collect::<Vec<_>>()
+    };
+    let (first, second) = (cut(1_000_400, true), cut(1_003_400, true));
+    assert_eq!(first[..4], [1_002_400, 1_004_400, 1_006_400, 1_008_400]);
+    assert_eq!(second[..3], [1_004_400, 1_006_400, 1_008_400]);
+    assert_eq!(cut(1_003_400, false)[..3], [1_005_400, 1_007_400, 1_009_400]);
+    // Sound alone is cut at any frame.
+    let cut = |from: u32| {
+        let mut rig = Rig::new(Hls { hls_fragment: seconds(2000), ..ram() });
+        rig.cutter.as_mut().unwrap().follow(|| true);
+        rig.sound(from, 9000);
+        rig.unpublish();
+        from + rig.lengths()[0]
+    };
+    assert_eq!((cut(1_000_400), cut(1_001_800)), (1_002_000, 1_002_000));
+}

@@ -4,7 +4,7 @@
 use super::{LIVE, get};
 use crate::config::{DEFAULT_VHOST, HlsStorage, Mode, Vhost};
 use crate::context::Context;
-use crate::hub::StreamKey;
+use crate::hub::{Caller, StreamKey};
 use crate::io::clock;
 use crate::io::run::sleep;
 use crate::limits::{PLAYLIST_HOLD, PLAYLIST_WAIT};
@@ -18,7 +18,12 @@ use std::time::Duration;
 pub(super) fn playlist(ask: &Ask) -> Option<Answer> {
     let (key, vhost) = find(&ask.cx, &ask.request.host, &ask.request.path)?;
     let hold = vhost.hls.hls_fragment.0.saturating_mul(3).max(PLAYLIST_HOLD);
-    want(&ask.cx, &key, &vhost, hold);
+    let caller = Rc::new(Caller {
+        tc_url: format!("http://{}{}", ask.request.host, ask.request.path),
+        page_url: ask.request.header("referer").unwrap_or_default().to_owned(),
+        ..Caller::default()
+    });
+    want(&ask.cx, &key, &vhost, &caller, hold);
     let listed = move || LIVE.with(|live| live.is_listed(&key));
     if listed() {
         return None;

@@ -170,6 +170,7 @@ pub(super) mod tests {
                 tc_url: "rtmp://h/live?token=a\"b".into(),
                 page_url: "http://p/\u{2028}ü\\".into(),
                 swf_url: "s".into(),
+                ..Caller::default()
             }),
             since: 0,
         })

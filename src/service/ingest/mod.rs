@@ -41,7 +41,7 @@ use std::time::Duration;
 pub const SERVICE: Service = Service {
     start: follow,
     reload: |cx, _| follow(cx),
-    wanted: |cx, key, _, hold| wanted(cx, key, hold),
+    wanted: |cx, key, _, _, hold| wanted(cx, key, hold),
     ..Service::new("ingest")
 };
 

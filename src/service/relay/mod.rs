@@ -11,6 +11,7 @@ pub use report::{Kind, Relays, Report, State};
 pub use upstream::{Dialled, Upstream};
 
 use crate::context::Context;
+use crate::hub::Caller;
 use crate::io::clock;
 use crate::io::connect;
 use crate::io::link::Link;
@@ -19,6 +20,7 @@ use crate::io::run::{process_id, within};
 use crate::io::{log as tank, tcp};
 use crate::limits::{SNDBUF, UPSTREAM_STALL, UPSTREAM_TIMEOUT};
 use crate::media::Packet;
+use crate::proto::amf0::Object;
 use crate::proto::rtmp::client::{Client, Config, Event, Role, ServerInfo, Status};
 use crate::proto::rtmp::handshake::Form;
 use crate::proto::rtmp::{RUNNEL, url};
@@ -37,10 +39,8 @@ pub struct Aim {
     pub app: String,
     /// The tcUrl, where it is not made of the server, the vhost and the app.
     pub tc_url: Option<String>,
-    /// The page of the player.
-    pub page_url: String,
-    /// The player.
-    pub swf_url: String,
+    /// Who asked for the stream: its page, its player and what it added to connect.
+    pub caller: Rc<Caller>,
     /// Tell the server who asks (`debug_srs_upnode`).
     pub names_us: bool,
     /// What for; nothing for connect alone.
@@ -56,8 +56,7 @@ impl Aim {
             vhost: vhost.to_owned(),
             app: app.to_owned(),
             tc_url: None,
-            page_url: String::new(),
-            swf_url: String::new(),
+            caller: Rc::default(),
             names_us,
             role: Some(role),
             own_vhost: own_vhost.to_owned(),
@@ -73,6 +72,20 @@ impl Aim {
             None => url::connection(tc_url),
         };
         address.map(|address| address.vhost).unwrap_or_default()
+    }
+
+    /// The argument of connect: what the client added to its own, and who we are. Without
+    /// `debug_srs_upnode` there is none, as some servers cannot bear it, unless the server is asked
+    /// whether it knows the client.
+    fn args(&self, local: IpAddr) -> Option<Object> {
+        let passed = self.names_us || self.role.is_none();
+        let mut args = if passed { self.caller.args() } else { None };
+        if self.names_us {
+            let all = args.get_or_insert_default();
+            let own = RUNNEL.properties(&local.to_string(), process_id(), tank::id());
+            own.iter().for_each(|(key, value)| all.set(key, value.clone()));
+        }
+        args
     }
 
     /// Whether a connection to `address` would come back to the vhost that it is for.
@@ -183,12 +196,10 @@ pub async fn open(cx: &Rc<Context>, dialled: Dialled, aim: &Aim) -> Result<Opene
     let mut config = Config::new(tc_url, &aim.app, aim.role.clone().unwrap_or(none));
     config.form = Form::Complex;
     config.time = clock::now() as u32; // only looked at by its owner
-    config.page_url.clone_from(&aim.page_url);
-    config.swf_url.clone_from(&aim.swf_url);
+    config.page_url.clone_from(&aim.caller.page_url);
+    config.swf_url.clone_from(&aim.caller.swf_url);
     config.reconnects = true;
-    if aim.names_us {
-        config.args = Some(RUNNEL.properties(&local.to_string(), process_id(), tank::id()));
-    }
+    config.args = aim.args(local);
     // Without them it is slower, or takes more memory of the kernel.
     let _ = tcp::set_nodelay(socket.get_ref(), true);
     if matches!(aim.role, Some(Role::Publish { .. })) {

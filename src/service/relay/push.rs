@@ -28,6 +28,8 @@ pub struct Stop {
     now: Cell<bool>,
     /// When the stream ended here.
     ended: Cell<Option<u64>>,
+    /// The server is another one now.
+    moved: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -43,6 +45,19 @@ impl Stop {
     /// Nothing more is to be sent.
     pub fn now(&self) {
         self.now.set(true);
+        self.wake();
+    }
+
+    /// Takes an [`end`](Self::end) back. False: it ends [`now`](Self::now).
+    pub fn resume(&self) -> bool {
+        self.ended.set(None);
+        !self.now.get()
+    }
+
+    /// What the push is told to connect to is another server: it leaves the one that it has, and
+    /// goes on there from where it is.
+    pub fn moves(&self) {
+        self.moved.set(true);
         self.wake();
     }
 
@@ -97,6 +112,8 @@ enum Over {
     Failed(Failure),
     /// The server leaves, and another one is there.
     Moved(Box<Opened>),
+    /// It is to go elsewhere.
+    Away,
 }
 
 type Mover = Pin<Box<dyn Future<Output = Opened>>>;
@@ -131,6 +148,10 @@ impl Push {
                     opened = Some(*made);
                     continue;
                 }
+                Over::Away => {
+                    self.state.failed(&"the configuration names another server");
+                    continue;
+                }
                 Over::Failed(failure) => failure,
             };
             self.state.failed(&failure);
@@ -157,6 +178,7 @@ impl Push {
     }
 
     async fn connect(&self) -> Result<Opened, Failure> {
+        self.stop.moved.set(false);
         self.upstream.open(&self.cx, &(self.aim)()).await
     }
 
@@ -237,10 +259,12 @@ impl Push {
         match &mut over {
             Over::Failed(_) => self.upstream.mark(&dialled),
             Over::Done => {
+                // From here on it cannot be taken back.
+                self.stop.now.set(true);
                 within(LINGER, poll_fn(|task| self.player.poll_finish(task, &mut link))).await;
                 farewell(link).await;
             }
-            Over::Moved(_) => {
+            Over::Moved(_) | Over::Away => {
                 within(LINGER, poll_fn(|task| self.player.poll_finish(task, &mut link))).await;
                 self.player.consumer.pause(false);
                 self.cx.spawner.spawn(farewell(link));
@@ -259,6 +283,9 @@ impl Push {
         self.stop.listen(task);
         if self.is_over(epoch) {
             return Poll::Ready(Over::Done);
+        }
+        if self.stop.moved.take() {
+            return Poll::Ready(Over::Away);
         }
         let (mut leaves, upstream) = (false, self.upstream.clone());
         let polled = self.player.poll(task, link, |_, _, event| match event {

@@ -40,6 +40,11 @@ impl State {
         report.error = why.to_string();
     }
 
+    /// The configuration has another server for it.
+    pub fn rename(&self, name: &str) {
+        name.clone_into(&mut self.report.borrow_mut().name);
+    }
+
     /// Packets that were left out so far.
     pub fn set_skipped(&self, packets: u64) {
         self.report.borrow_mut().skipped = packets;

@@ -91,7 +91,7 @@ fn live(ask: &Ask, wait: bool) -> Answer {
     let caller = Caller {
         tc_url: format!("http://{}{}", request.host, request.path),
         page_url: request.header("referer").unwrap_or_default().to_owned(),
-        swf_url: String::new(),
+        ..Caller::default()
     };
     let mark = if request.query.is_empty() { "" } else { "?" };
     let param = format!("{mark}{}", request.query);

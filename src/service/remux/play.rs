@@ -87,7 +87,7 @@ async fn admitted(
     let played = match as_it_is(cx, &wanted.vhost) {
         Ok(vhost) => {
             wanted.vhost = vhost;
-            want(cx, &wanted.key, &wanted.vhost, Duration::ZERO);
+            want(cx, &wanted.key, &wanted.vhost, &client.caller, Duration::ZERO);
             play(link, cx, &wanted).await
         }
         Err(refusal) => {
