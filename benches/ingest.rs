@@ -15,7 +15,9 @@
 //! * Memory is the highest `RssAnon` since the start (resident memory that is not of files): what
 //!   the server has more than an idle one, a pull; and all of one ffmpeg, without the server.
 //!
-//! What serves the sources is not counted. Rows whose program is missing say so.
+//! What serves the sources is not counted. Rows whose program is missing say so. Files and HLS are
+//! published at the speed of the clock both ways (`-re`); in one more row ffmpeg sends the segments of
+//! a live playlist on as fast as they come, which is less work and not the same.
 
 #[path = "ingest/machine.rs"]
 mod machine;

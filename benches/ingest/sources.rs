@@ -19,13 +19,14 @@ const SOURCE: &str = "-f lavfi -i testsrc2=s=1280x720:r=25 -f lavfi -i sine=f=44
                       -g 50 -pix_fmt yuv420p -c:a aac -ac 2 -b:a 64k";
 
 /// One row each.
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 11] = [
     "file .flv",
     "file .ts",
     "rtmp://",
     "http:// .flv",
     "http:// .ts",
     "http:// .m3u8, live",
+    "http:// .m3u8, live, ffmpeg in bursts",
     "http:// .m3u8, VOD",
     "udp://",
     "rtsp:// over TCP",
@@ -105,7 +106,8 @@ impl Source {
             "rtmp://" => source("stream", live("")?, ""),
             "http:// .flv" => source("stream", live("live/s.flv")?, ""),
             "http:// .ts" => source("stream", live("live/s.ts")?, ""),
-            "http:// .m3u8, live" => source("stream", live("live/s.m3u8")?, ""),
+            "http:// .m3u8, live" => source("stream", live("live/s.m3u8")?, "-re"),
+            "http:// .m3u8, live, ffmpeg in bursts" => source("stream", live("live/s.m3u8")?, ""),
             "http:// .m3u8, VOD" => source("stream", live("vod.m3u8")?, "-re"),
             "udp://" => {
                 let ports = (0..pulls).map(|_| free_udp_port()).collect::<Result<Vec<_>>>()?;
