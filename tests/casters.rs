@@ -420,8 +420,12 @@ fn gstreamer_pushes_over_rtsp() {
     let launch = tool("gst-launch-1.0").unwrap();
     let file = media::sample(&program);
     let want = original(&program, &file, Video::H264, false);
-    let cases =
-        [("tcp", "rtpmp4gpay"), ("udp", "rtpmp4gpay"), ("tcp", "rtpmp4apay"), ("udp", "rtpmp4apay")];
+    let cases = [
+        ("tcp", "rtpmp4gpay"),
+        ("udp", "rtpmp4gpay"),
+        ("tcp", "rtpmp4apay"),
+        ("udp", "rtpmp4apay"),
+    ];
     at_once(cases, |(protocols, sound)| {
         let (server, port) = caster("rtsp", &rtp_ports(), "");
         let player = Peer::play(&server, "livestream");
