@@ -271,7 +271,7 @@ const RTSP_INPUT: usize = 2 * RTP_REORDER_BYTES
 /// From the begin of an attempt to connect to what is fetched, and for the begin of its answer.
 pub const INGEST_CONNECT: Duration = Duration::from_secs(10);
 /// Bytes of a file that are read at once, and kept until their packets are due.
-pub const INGEST_READ: usize = 16 * 1024;
+pub const INGEST_READ: usize = 32 * 1024;
 /// Redirects that are followed. One more is an error.
 pub const INGEST_REDIRECTS: u8 = 5;
 /// Playlists that only list others, one in the other. One more is an error.

@@ -8,7 +8,9 @@ mod common;
 use common::client::Peer;
 use common::fetched::{assert_from, assert_part, assert_times, frames, ingest, nginx, play, units};
 use common::media::{self, AAC, H264, PICTURE, TONE};
-use common::{Running, SOON, Server, TempDir, eventually, free_port, run, skip, spawn, tool};
+use common::{
+    Running, SOON, Server, TempDir, at_once, eventually, free_port, run, skip, spawn, tool,
+};
 use runnel::media::Kind;
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -135,6 +137,29 @@ fn another_server_is_pulled_by_rtmp_flv_ts_and_live_hls() {
     }
 }
 
+#[test]
+fn an_ffmpeg_that_listens_for_rtmp_is_pulled() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = media::sample(&ffmpeg);
+    let newer = std::env::var_os("RUNNEL_FFMPEG_NEW").map(PathBuf::from);
+    let programs = [Some(ffmpeg), newer.filter(|path| path.is_file())];
+    at_once(programs.into_iter().flatten(), |ffmpeg| {
+        let url = format!("rtmp://127.0.0.1:{}/live/s", free_port());
+        let server = server(&ingest("listens", "stream", &url, ""));
+        // Nobody is there at first.
+        server.line("ingest listens rtmp://");
+        let mut player = Peer::play(&server, "listens");
+        let after = "-c copy -listen 1";
+        let mut origin = media::publish_with(&ffmpeg, "-re", &file, after, &url);
+        server.line("start publish /live/listens");
+        let packets = player.packets_until_silence(SOON / 2);
+        assert_from(&packets, &file);
+        assert_eq!(units(&packets).len(), 75, "all of them");
+        assert!(origin.wait(SOON).is_some(), "it ends with its file");
+        server.line("stop publish");
+    });
+}
+
 /// A server of GStreamer with the sample, its sound in the form of `payloader`.
 fn camera(ffmpeg: &Path, method: &str, payloader: &str) -> Option<(Running, u16)> {
     let inspect = tool("gst-inspect-1.0")?;
@@ -173,14 +198,15 @@ fn camera_flv(ffmpeg: &Path) -> PathBuf {
 fn cameras_are_pulled_with_and_without_credentials_over_tcp_and_udp() {
     let Some(ffmpeg) = tool("ffmpeg") else { return };
     let file = camera_flv(&ffmpeg);
-    for (method, login, payloader) in [
+    let cases = [
         ("", "", "rtpmp4gpay"),
         ("basic", "cam:secret@", "rtpmp4gpay"),
         ("digest", "cam:secret@", "rtpmp4gpay"),
         ("udp", "", "rtpmp4gpay"),
         ("", "", "rtpmp4apay"),
         ("udp", "", "rtpmp4apay"),
-    ] {
+    ];
+    at_once(cases, |(method, login, payloader)| {
         let Some((camera, port)) = camera(&ffmpeg, method, payloader) else { return };
         let server =
             server(&ingest("cam", "stream", &format!("rtsp://{login}127.0.0.1:{port}/s"), ""));
@@ -196,7 +222,7 @@ fn cameras_are_pulled_with_and_without_credentials_over_tcp_and_udp() {
         // A camera that goes is asked for again.
         drop(camera);
         server.line("tried again in");
-    }
+    });
 }
 
 #[test]

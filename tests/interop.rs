@@ -61,6 +61,25 @@ fn mp3_passes_unchanged() {
 }
 
 #[test]
+fn a_transport_stream_is_published_though_its_first_header_of_sound_is_empty() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let sample = media::sample(&ffmpeg);
+    let file = media::make(&ffmpeg, "sample.ts", &format!("-i {} -c copy", sample.display()));
+    let server = Server::start();
+    let url = server.url("livestream");
+    let recorder = Recorder::start(&ffmpeg, &server, &url);
+    media::publish(&ffmpeg, &file, &url);
+    server.line("ignore an empty Audio sequence header");
+    let expected = Contents::of(&ffmpeg, &sample);
+    let recorded = recorder.finish(&server, expected.count());
+    let hashes = |contents: &Contents| -> Vec<_> {
+        contents.packets[&1].iter().map(|packet| packet.hash.clone()).collect()
+    };
+    assert_eq!(hashes(&recorded), hashes(&expected), "the sound");
+    assert_eq!(recorded.packets[&0].len(), expected.packets[&0].len(), "the pictures");
+}
+
+#[test]
 fn old_codecs_pass_unchanged() {
     let Some(ffmpeg) = tool("ffmpeg") else { return };
     let args = format!("{PICTURE} {TONE} -t 3 -c:v flv1 -g 25 -c:a adpcm_swf");

@@ -85,13 +85,7 @@ pub fn describe(kind: Kind, payload: &[u8]) -> Result<Option<Description>, Error
     if !class.header {
         return Ok(None);
     }
-    // FLV 10.1 §E.4.2.2, §E.4.3.2; with a fourCC (Enhanced RTMP) no composition time follows.
-    let start = match (kind, class.codec) {
-        (_, Codec::FourCc(_)) => 5,
-        (Kind::Video, _) => 5,
-        _ => 2,
-    };
-    let record = payload.get(start..).ok_or(Error::Incomplete)?;
+    let record = payload.get(record_at(kind, class.codec)..).ok_or(Error::Incomplete)?;
     let detail = match class.codec {
         Codec::Id(7) | Codec::FourCc([b'a', b'v', b'c', b'1']) => {
             Detail::Avc(avc::Config::parse(record)?)
@@ -106,6 +100,28 @@ pub fn describe(kind: Kind, payload: &[u8]) -> Result<Option<Description>, Error
     };
     let flags = payload.first().copied().unwrap_or_default();
     Ok(Some(Description { len: payload.len(), kind, codec: class.codec, detail, flags }))
+}
+
+/// Whether `payload` is a sequence header of a codec that needs one, with nothing in it. ffmpeg sends
+/// that where it does not know the codec's parameters yet, as of AAC out of MPEG-TS; a whole one
+/// follows.
+pub fn is_blank_header(kind: Kind, payload: &[u8]) -> bool {
+    let class = media::classify(kind, payload);
+    let needed = match class.codec {
+        Codec::Id(id) => matches!(id, 7 | 10 | 12),
+        Codec::FourCc(cc) => matches!(&cc, b"avc1" | b"hvc1" | b"mp4a"),
+        Codec::None => false,
+    };
+    class.header && needed && payload.len() <= record_at(kind, class.codec)
+}
+
+/// Where the codec's own record begins: FLV 10.1 §E.4.2.2, §E.4.3.2; with a fourCC (Enhanced RTMP) no
+/// composition time follows.
+const fn record_at(kind: Kind, codec: Codec) -> usize {
+    match (kind, codec) {
+        (_, Codec::FourCc(_)) | (Kind::Video, _) => 5,
+        _ => 2,
+    }
 }
 
 impl fmt::Display for Description {
@@ -235,6 +251,35 @@ mod tests {
             [(Kind::Video, "1701000000"), (Kind::Audio, "af01"), (Kind::Data, "02000a")]
         {
             assert_eq!(describe(kind, &hex(bytes)), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_header_with_nothing_in_it_is_known() {
+        let blank = |kind, bytes| is_blank_header(kind, &hex(bytes));
+        for (kind, bytes) in [
+            (Kind::Audio, "af00"),
+            (Kind::Audio, "906d703461"),
+            (Kind::Video, "17000000"),
+            (Kind::Video, "1700000000"),
+            (Kind::Video, "9068766331"),
+        ] {
+            assert!(blank(kind, bytes), "{bytes}");
+        }
+        // Frames, headers of codecs that need none, and those with something in them.
+        for (kind, bytes) in [
+            (Kind::Audio, "af01"),
+            (Kind::Audio, "9061632d33"),
+            (Kind::Audio, "2f00"),
+            (Kind::Audio, "af0012"),
+            (Kind::Video, "1701000000"),
+            (Kind::Video, "170000000001"),
+            (Kind::Data, "02000a"),
+        ] {
+            assert!(!blank(kind, bytes), "{bytes}");
+        }
+        for &(kind, bytes, _) in CASES {
+            assert!(!blank(kind, bytes), "{bytes}");
         }
     }
 

@@ -61,9 +61,13 @@ pub(super) fn drive(
             return Ok(());
         }
         let ran = (0..ORDINARY_A_TURN).take_while(|_| ordinary.try_tick()).count();
-        if ran > 0 {
+        if ran == ORDINARY_A_TURN {
+            // There may be more.
             reactor.turn(false)?;
             continue;
+        }
+        if ran > 0 && done() {
+            return Ok(());
         }
         // Other threads may wake tasks, too: from here on that ends the wait.
         reactor.notifier.woken.store(false, Ordering::SeqCst);

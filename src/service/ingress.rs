@@ -75,6 +75,10 @@ impl Ingress {
             self.take_metadata(&packet, now)
         } else {
             if packet.header {
+                if codec::is_blank_header(kind, &packet.payload) {
+                    log::info!("ignore an empty {kind:?} sequence header");
+                    return Ok(());
+                }
                 bound(&packet)?;
                 self.describe(&packet)?;
             }

@@ -404,6 +404,17 @@ impl Drop for Running {
     }
 }
 
+/// Runs `one` for every case at the same time: most of what streams take is waiting.
+pub fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, one: impl Fn(T) + Sync) {
+    let test = thread::current().name().unwrap_or_default().to_owned();
+    thread::scope(|scope| {
+        for case in cases {
+            let (one, builder) = (&one, thread::Builder::new().name(test.clone()));
+            builder.spawn_scoped(scope, move || one(case)).unwrap();
+        }
+    });
+}
+
 /// Waits until `what` holds.
 pub fn eventually(what: &str, timeout: Duration, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + timeout;

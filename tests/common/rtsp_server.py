@@ -1,5 +1,5 @@
-"""Serves a file over RTSP at /s: rtsp_server.py PORT PIPELINE [basic|digest|udp]. Prints a line when it
-listens. User and password are cam and secret."""
+"""Serves a file over RTSP at /s: rtsp_server.py PORT PIPELINE [basic|digest|udp [ADDRESS]]. Prints a line
+when it listens. User and password are cam and secret."""
 import sys
 
 import gi
@@ -12,7 +12,7 @@ from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 port, pipeline, method = sys.argv[1], sys.argv[2], (sys.argv[3:] + [""])[0]
 Gst.init(None)
 server = GstRtspServer.RTSPServer()
-server.set_address("127.0.0.1")
+server.set_address((sys.argv[4:] + ["127.0.0.1"])[0])
 server.set_service(port)
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(pipeline)

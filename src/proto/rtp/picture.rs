@@ -8,6 +8,9 @@ const TAG_HEAD: usize = 64;
 const LENGTH: usize = 4;
 /// Of video, always (RFC 6184 §8.2.1, RFC 7798 §7.1); what was announced is not asked.
 const TICKS_A_MS: i64 = 90;
+/// A time so far before that of the missing picture is of a clock that was set back: B-frames are
+/// shown before the picture that they stand behind, but not by 10 s.
+const BACK: i64 = 10_000 * TICKS_A_MS;
 
 /// What a NAL unit means for where pictures begin, and whether one can be decoded alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +180,8 @@ impl Picture {
     fn may_go_on(&self, time: i64) -> bool {
         self.key
             || self.waits.is_some_and(|since| {
-                time.saturating_sub(since) > i64::from(KEY_WAIT_MS) * TICKS_A_MS || time < since
+                time.saturating_sub(since) > i64::from(KEY_WAIT_MS) * TICKS_A_MS
+                    || since.saturating_sub(time) > BACK
             })
     }
 

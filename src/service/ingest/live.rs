@@ -196,7 +196,7 @@ impl Live<'_> {
         if let Some(pacer) = &mut self.pacer
             && packet.kind != Kind::Data
             && let due = pacer.due(packet.dts, clock::now())
-            && due > clock::now()
+            && due > clock::after(AHEAD)
         {
             let pause = Duration::from_millis(due.saturating_sub(clock::now()));
             self.wait(run::sleep(pause)).await?;
@@ -251,6 +251,8 @@ struct Pacer {
     hurry: bool,
 }
 
+/// What is due so soon goes out with what is due now: waking up costs more than a packet.
+const AHEAD: Duration = Duration::from_millis(40);
 /// A source that is later than this does not make up for it.
 const LATE_MS: u64 = 500;
 

@@ -115,6 +115,33 @@ const CASES: &[Case] = &[
         0,
     ),
     (
+        "H.264: B-frames behind a broken picture are shown before it, and dropped like others",
+        H264,
+        &[
+            (1, 0, true, "6588"),
+            (2, 10_800, false, "7c81 9a01"),
+            (4, 10_800, true, "7c41 03"),
+            (5, 3600, true, "019a"),
+            (6, 7200, true, "019b"),
+            (7, 14_400, true, "6589"),
+            (8, 12_600, true, "019c"),
+        ],
+        &["0K 6588", "14400K 6589", "12600 019c"],
+        3,
+    ),
+    (
+        "H.264: a clock that was set back ends the wait for a key frame",
+        H264,
+        &[
+            (1, 1_000_000, true, "6588"),
+            (3, 1_003_600, true, "419a"),
+            (4, 103_500, true, "419b"),
+            (5, 103_600, true, "419c"),
+        ],
+        &["1000000K 6588", "103500 419b", "103600 419c"],
+        1,
+    ),
+    (
         "H.264: a lost fragment drops pictures up to a key frame",
         H264,
         &[
