@@ -103,11 +103,13 @@ fn value(parser: &mut lexopt::Parser) -> Result<OsString, String> {
 /// tables.
 fn why(error: &Error) -> String {
     match error {
-        Error::MissingValue { option: Some(option) } => format!("missing argument for {option}"),
-        Error::UnexpectedOption(option) => format!("invalid option {option}"),
-        Error::UnexpectedArgument(word) => format!("unexpected argument {}", word.display()),
+        Error::MissingValue { option: Some(option) } => {
+            format!("missing argument for option '{option}'")
+        }
+        Error::UnexpectedOption(option) => format!("invalid option '{option}'"),
+        Error::UnexpectedArgument(word) => format!("unexpected argument \"{}\"", word.display()),
         Error::UnexpectedValue { option, value } => {
-            format!("unexpected argument for {option}: {}", value.display())
+            format!("unexpected argument for option '{option}': \"{}\"", value.display())
         }
         _ => "the arguments cannot be read".into(),
     }
