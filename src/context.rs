@@ -13,7 +13,6 @@ use crate::media::time::Algorithm;
 use crate::{io::clock, limits};
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
@@ -82,7 +81,8 @@ pub struct Context {
     seen: Cell<u64>,
     config: RefCell<Rc<Config>>,
     generation: Cell<u32>,
-    parts: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
+    /// One a service, few.
+    parts: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
 }
 
 impl Context {
@@ -142,9 +142,18 @@ impl Context {
 
     /// What a service keeps for as long as the process lives, by its type.
     pub fn part<T: Default + 'static>(&self) -> Rc<T> {
+        let part = self.part_of(TypeId::of::<T>(), || Rc::<T>::default());
+        part.downcast().unwrap_or_default()
+    }
+
+    fn part_of(&self, id: TypeId, make: fn() -> Rc<dyn Any>) -> Rc<dyn Any> {
         let mut parts = self.parts.borrow_mut();
-        let part = parts.entry(TypeId::of::<T>()).or_insert_with(|| Rc::<T>::default());
-        part.clone().downcast().unwrap_or_default()
+        if let Some((_, part)) = parts.iter().find(|(of, _)| *of == id) {
+            return part.clone();
+        }
+        let part = make();
+        parts.push((id, part.clone()));
+        part
     }
 
     /// The merge interval of streams with `settings`, in milliseconds.

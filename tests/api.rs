@@ -6,7 +6,6 @@ mod common;
 use common::client::{Peer, publish};
 use common::http::{self, Http, get};
 use common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, media, run, spawn, tool};
-use runnel::format::json::{JsonValue, parse};
 use runnel::proto::rtmp::client::Config;
 use rustix::process::Signal;
 use std::fs;
@@ -17,6 +16,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use tinyjson::JsonValue;
+
+fn parse(text: &[u8]) -> Result<JsonValue, String> {
+    let text = str::from_utf8(text).map_err(|e| e.to_string())?;
+    text.parse().map_err(|e: tinyjson::JsonParseError| e.to_string())
+}
 
 /// A server with an API. `api` stands in `http_api`, `text` behind it.
 struct Api {

@@ -96,7 +96,7 @@ fn mpegts_js_plays_flv_and_ts_over_http() {
 #[test]
 fn the_page_goes_on_when_the_encoder_is_back() {
     let Some(ffmpeg) = tool("ffmpeg") else { return };
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service/demo/loop.flv");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/moving.flv");
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     browse_with("again.mjs", &[], |server| {
         let rtmp = format!("rtmp://127.0.0.1:{}", server.port);

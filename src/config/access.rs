@@ -183,7 +183,10 @@ impl Vhost {
     pub fn admit(&self, role: Role, ip: IpAddr, page_url: &str) -> Result<(), Denied> {
         let denied = |code, text| Err(Denied { code, text });
         if !self.refer.check(role, page_url) {
-            return denied(2015, format!("pageUrl {page_url:?} is not allowed by refer"));
+            return denied(
+                2015,
+                format!("pageUrl \"{}\" is not allowed by refer", page_url.escape_default()),
+            );
         }
         match self.security.check(role, ip) {
             Verdict::Allowed => Ok(()),

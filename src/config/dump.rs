@@ -1,8 +1,8 @@
 //! What a configuration says, for programs that show it.
 
+use super::Config;
 use super::section::Section;
 use super::shown;
-use super::{Config, Vhost};
 use crate::media::decimal;
 
 /// The value of a directive.
@@ -24,8 +24,8 @@ pub enum Said {
 
 /// Every directive outside the vhosts.
 pub fn global(config: &Config) -> Vec<(&'static str, Said)> {
-    let mut rest = Config { vhosts: Vec::new(), ..config.clone() };
-    let mut said = section(&mut rest);
+    let rest = Config { vhosts: Vec::new(), ..config.clone() };
+    let mut said = section(&rest);
     said.retain(|(name, _)| *name != "vhost");
     said
 }
@@ -33,14 +33,12 @@ pub fn global(config: &Config) -> Vec<(&'static str, Said)> {
 /// Every directive of the vhost block `name`, whether it is on or not.
 pub fn vhost(config: &Config, name: &str) -> Option<Vec<(&'static str, Said)>> {
     let found = config.vhosts.iter().find(|vhost| vhost.name == name)?;
-    let mut copy = Vhost::clone(found);
-    Some(section(&mut copy))
+    Some(section(&**found))
 }
 
-fn section(section: &mut dyn Section) -> Vec<(&'static str, Said)> {
+fn section(section: &dyn Section) -> Vec<(&'static str, Said)> {
     let mut said = Vec::new();
-    for field in section.block().fields {
-        let Some(value) = section.value(field.name) else { continue };
+    for (field, value) in section.block().fields.iter().zip(section.values()) {
         let (text, kind) = (value.text(), value.kind());
         // What is secret in the file is not told by the server.
         if kind.starts_with("text") && SECRET.iter().any(|word| field.name.contains(word)) {

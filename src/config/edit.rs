@@ -4,6 +4,7 @@
 use super::Error;
 use super::lexer::{Lexer, Token};
 use super::tree;
+use std::fmt;
 use std::ops::Range;
 
 /// What is to be changed.
@@ -30,6 +31,21 @@ pub enum Edit {
         /// Its words.
         words: Vec<String>,
     },
+}
+
+impl fmt::Display for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set(name, words) => write!(f, "{name} {}", words.join(" ")),
+            Self::CreateVhost(name) => write!(f, "create vhost {name}"),
+            Self::RenameVhost(name, to) => write!(f, "rename vhost {name} to {to}"),
+            Self::DeleteVhost(name) => write!(f, "delete vhost {name}"),
+            Self::SwitchVhost(name, on) => write!(f, "vhost {name} enabled {on}"),
+            Self::SetInVhost { vhost, block, name, words } => {
+                write!(f, "vhost {vhost} {block} {name} {}", words.join(" "))
+            }
+        }
+    }
 }
 
 /// The text with `edit` done to it. Whether it can be used then is for [`load`](super::load()) to
@@ -206,8 +222,8 @@ fn joined(words: &[String]) -> Result<String, Error> {
 
 /// `text` as a word of the file.
 fn word(text: &str) -> Result<String, Error> {
-    let plain = |c: char| c.is_alphanumeric() || "._-:/[]@%+=,".contains(c);
-    let wrong = || Error::new(0, format!("`{}` cannot be written", text.escape_debug()));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/[]@%+=,".contains(c);
+    let wrong = || Error::new(0, format!("`{}` cannot be written", text.escape_default()));
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err(wrong());
     }

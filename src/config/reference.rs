@@ -27,7 +27,7 @@ pub struct Description {
 /// All directives, in the order of [`reference()`]; a block comes before what is in it.
 pub fn fields() -> Vec<Description> {
     let mut fields = Vec::new();
-    list(&mut Config::default(), "", "", &mut fields);
+    list(&Config::default(), "", "", &mut fields);
     fields
 }
 
@@ -35,14 +35,13 @@ pub fn fields() -> Vec<Description> {
 /// something is off in it.
 pub fn reference() -> String {
     let mut out = String::from(HEAD);
-    print(&mut Config::default(), "", 0, &mut out);
+    print(&Config::default(), "", 0, &mut out);
     out
 }
 
-fn list(section: &mut dyn Section, path: &str, needs: &'static str, out: &mut Vec<Description>) {
+fn list(section: &dyn Section, path: &str, needs: &'static str, out: &mut Vec<Description>) {
     let block = section.block();
-    for field in block.fields {
-        let Some(value) = section.value(field.name) else { continue };
+    for (field, value) in block.fields.iter().zip(section.values()) {
         let range = field.range.map(|(low, high)| format!(", {low} to {high}"));
         let inner = value.section();
         let needs = [field.needs, inner.as_ref().map_or("", |inner| inner.block().needs), needs]
@@ -57,28 +56,27 @@ fn list(section: &mut dyn Section, path: &str, needs: &'static str, out: &mut Ve
             default: default(field, &value.text()).into(),
             needs,
         });
-        if let Some(mut inner) = inner {
-            list(inner.as_mut(), &join(path, field.name), needs, out);
+        if let Some(inner) = inner {
+            list(&*inner, &join(path, field.name), needs, out);
         }
     }
 }
 
-fn print(section: &mut dyn Section, path: &str, depth: usize, out: &mut String) {
+fn print(section: &dyn Section, path: &str, depth: usize, out: &mut String) {
     let pad = "    ".repeat(depth);
     let block = section.block();
-    for (at, field) in block.fields.iter().enumerate() {
-        let Some(value) = section.value(field.name) else { continue };
+    for (at, (field, value)) in block.fields.iter().zip(section.values()).enumerate() {
         if at > 0 {
             out.push('\n');
         }
         let sample = if field.sample.is_empty() { value.text() } else { field.sample.into() };
-        if let Some(mut inner) = value.section() {
+        if let Some(inner) = value.section() {
             let about = inner.block();
             let args = if sample.is_empty() { sample } else { format!(" {sample}") };
             let lines = [about.about.trim().into(), notes(about, field, path, "")];
             comment(&pad, &lines, out);
             *out += &format!("{pad}{}{args} {{\n", field.name);
-            print(inner.as_mut(), &join(path, field.name), depth + 1, out);
+            print(&*inner, &join(path, field.name), depth + 1, out);
             *out += &format!("{pad}}}\n");
             continue;
         }
@@ -146,7 +144,7 @@ fn old_names(path: &str, name: &str) -> Vec<String> {
 fn default<'t>(field: &Field, text: &'t str) -> &'t str {
     let number = decimal(text);
     let outside = match (field.range, number) {
-        (Some((low, high)), Some(number)) => number < low || number > high,
+        (Some((low, high)), Some(number)) => number < *low || number > *high,
         _ => false,
     };
     if text.is_empty() || outside { "none" } else { text }

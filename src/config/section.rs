@@ -13,7 +13,7 @@ pub(super) struct Field {
     /// The part of the image it needs, `a|b` for one of two, empty for none.
     pub(super) needs: &'static str,
     /// The smallest and the largest number it may have.
-    pub(super) range: Option<(f64, f64)>,
+    pub(super) range: Option<&'static (f64, f64)>,
     /// What the reference shows where the default would not do.
     pub(super) sample: &'static str,
 }
@@ -55,7 +55,7 @@ pub(super) trait Value {
         true
     }
     /// The sections in it, when the value is a section or a list of them.
-    fn sections(&mut self) -> Vec<&mut dyn Section> {
+    fn sections(&self) -> Vec<&dyn Section> {
         Vec::new()
     }
     /// A section of defaults, when the value is a section or a list of them.
@@ -68,8 +68,16 @@ pub(super) trait Value {
 pub(super) trait Section {
     /// The declaration.
     fn block(&self) -> &'static Block;
-    /// The value of the directive called `name`.
-    fn value(&mut self, name: &str) -> Option<&mut dyn Value>;
+    /// The values of its directives, in the order of [`Block::fields`].
+    fn values(&self) -> Vec<&dyn Value>;
+    /// Takes the value that `directive` gives to the field at `at`.
+    fn set(
+        &mut self,
+        at: usize,
+        directive: &Directive,
+        field: &Field,
+        reader: &mut Reader,
+    ) -> Result<(), Error>;
     /// Takes the word behind the name of the block.
     fn set_arg(&mut self, _arg: &str) {}
 }
@@ -132,9 +140,13 @@ pub(super) fn fill(
     section.set_arg(directive.arg());
     let outside = reader.used.len();
     let mut seen: Vec<(&str, u32)> = Vec::new();
+    let many: Vec<_> = section.values().into_iter().map(Value::many).collect();
+    let used = |section: &dyn Section, at| {
+        section.values().get(at).is_some_and(|value: &&dyn Value| value.used())
+    };
     for child in &directive.children {
-        let field = block.fields.iter().find(|field| field.name == child.name);
-        let Some((field, value)) = field.and_then(|f| Some((f, section.value(f.name)?))) else {
+        let mut fields = block.fields.iter().zip(&many).enumerate();
+        let Some((at, (field, many))) = fields.find(|(_, (f, _))| f.name == child.name) else {
             let place = if block.name.is_empty() { "the file" } else { block.name };
             let text = format!("no directive of {place} is called so");
             if block.free {
@@ -143,21 +155,21 @@ pub(super) fn fill(
             }
             return Err(wrong(child, text));
         };
-        if !value.many() {
+        if !many {
             if let Some((_, line)) = seen.iter().find(|(name, _)| *name == field.name) {
                 reader.warn(child, format!("ignored, line {line} gave it already"));
                 continue;
             }
             seen.push((field.name, child.line));
         }
-        value.set(child, field, reader)?;
-        if !field.needs.is_empty() && value.used() {
+        section.set(at, child, field, reader)?;
+        if !field.needs.is_empty() && used(section, at) {
             let name = child.written().to_owned();
             reader.used.push(Used { needs: field.needs, name, line: child.line });
         }
     }
-    let switch = block.fields.first().filter(|field| SWITCHES.contains(&field.name));
-    if switch.and_then(|field| section.value(field.name)).is_some_and(|value| !value.used()) {
+    let has_switch = block.fields.first().is_some_and(|field| SWITCHES.contains(&field.name));
+    if has_switch && !used(section, 0) {
         reader.used.truncate(outside);
     } else if !block.needs.is_empty() {
         // A block can be made of old names, so what switches it says more than what it is called.
@@ -242,13 +254,19 @@ macro_rules! section {
                 &BLOCK
             }
 
-            fn value(&mut self, name: &str) -> Option<&mut dyn $crate::config::section::Value> {
-                $(
-                    if name == section!(@name $field $($word)?) {
-                        return Some(&mut self.$field);
-                    }
-                )*
-                None
+            fn values(&self) -> Vec<&dyn $crate::config::section::Value> {
+                vec![$(&self.$field),*]
+            }
+
+            fn set(
+                &mut self,
+                at: usize,
+                directive: &$crate::config::tree::Directive,
+                field: &$crate::config::section::Field,
+                reader: &mut $crate::config::section::Reader,
+            ) -> Result<(), $crate::config::Error> {
+                let mut values = [$(&mut self.$field as &mut dyn $crate::config::section::Value),*];
+                values.get_mut(at).map_or(Ok(()), |value| value.set(directive, field, reader))
             }
 
             $(
@@ -263,7 +281,7 @@ macro_rules! section {
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $word:literal) => { $word };
     (@range) => { None };
-    (@range $low:literal $high:literal) => { Some(($low as f64, $high as f64)) };
+    (@range $low:literal $high:literal) => { Some(&($low as f64, $high as f64)) };
 }
 
 pub(super) use section;

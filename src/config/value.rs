@@ -217,7 +217,7 @@ fn number(word: &str, d: &Directive, field: &Field) -> Result<f64, Error> {
     let Some(number) = decimal(word) else {
         return Err(wrong(d, format!("`{word}` is not a number")));
     };
-    let (low, high) = field.range.unwrap_or(ANY);
+    let (low, high) = *field.range.unwrap_or(&ANY);
     if number < low || number > high {
         return Err(wrong(d, format!("{word} is not within {low} and {high}")));
     }
@@ -436,7 +436,7 @@ impl Value for Vec<Pair> {
     }
 }
 
-impl<S: Section + Clone + Default + 'static> Value for Rc<S> {
+impl<S: Section + Default + 'static> Value for Rc<S> {
     fn kind(&self) -> String {
         "{ }".into()
     }
@@ -452,8 +452,8 @@ impl<S: Section + Clone + Default + 'static> Value for Rc<S> {
         String::new()
     }
 
-    fn sections(&mut self) -> Vec<&mut dyn Section> {
-        vec![Self::make_mut(self)]
+    fn sections(&self) -> Vec<&dyn Section> {
+        vec![&**self]
     }
 
     fn section(&self) -> Option<Box<dyn Section>> {
@@ -461,7 +461,7 @@ impl<S: Section + Clone + Default + 'static> Value for Rc<S> {
     }
 }
 
-impl<S: Section + Clone + Default + 'static> Value for Vec<Rc<S>> {
+impl<S: Section + Default + 'static> Value for Vec<Rc<S>> {
     fn kind(&self) -> String {
         "{ }, repeatable".into()
     }
@@ -481,8 +481,8 @@ impl<S: Section + Clone + Default + 'static> Value for Vec<Rc<S>> {
         true
     }
 
-    fn sections(&mut self) -> Vec<&mut dyn Section> {
-        self.iter_mut().map(|section| Rc::make_mut(section) as &mut dyn Section).collect()
+    fn sections(&self) -> Vec<&dyn Section> {
+        self.iter().map(|section| &**section as &dyn Section).collect()
     }
 
     fn section(&self) -> Option<Box<dyn Section>> {

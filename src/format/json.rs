@@ -1,11 +1,11 @@
 //! JSON (RFC 8259): written piece by piece into a string, with the members in the order in which
 //! they are given; read with bounds on its length and depth.
 
-use super::Error;
-use crate::limits::{JSON_DEPTH, JSON_IN};
-use std::fmt::{Display, Write as _};
+mod read;
 
-pub use tinyjson::JsonValue;
+pub use read::{JsonValue, parse};
+
+use std::fmt::{Display, Write as _};
 
 /// Writes an object.
 pub fn object(fill: impl FnOnce(&mut Object<'_>)) -> String {
@@ -19,19 +19,6 @@ pub fn quoted(text: &str) -> String {
     let mut out = String::new();
     quote(&mut out, text);
     out
-}
-
-/// Reads a text of at most [`JSON_IN`] bytes and [`JSON_DEPTH`] levels.
-pub fn parse(text: &[u8]) -> Result<JsonValue, Error> {
-    if text.len() > JSON_IN {
-        return Err(Error::Invalid("JSON too long"));
-    }
-    let text = std::str::from_utf8(text).map_err(|_| Error::Invalid("JSON not UTF-8"))?;
-    // The reader calls itself for each level.
-    if depth(text) > JSON_DEPTH {
-        return Err(Error::Invalid("JSON too deep"));
-    }
-    text.parse().map_err(|_| Error::Invalid("JSON"))
 }
 
 /// The members of an object that is being written.
@@ -194,28 +181,11 @@ fn quote(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Levels of lists and objects.
-fn depth(text: &str) -> usize {
-    let (mut now, mut most) = (0_usize, 0);
-    let (mut quoted, mut escaped) = (false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'[' | b'{' if !quoted => now += 1,
-            b']' | b'}' if !quoted => now = now.saturating_sub(1),
-            _ => {}
-        }
-        most = most.max(now);
-    }
-    most
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codec::testing::mutations;
+    use crate::limits::{JSON_DEPTH, JSON_IN};
 
     fn sample() -> String {
         object(|o| {
@@ -247,9 +217,9 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let value = parse(sample().as_bytes()).unwrap();
-        let text: &String = value["na\"me"].get().unwrap();
-        assert_eq!(text, "a\"b\\c\n\u{7f}é</script>\u{2028}");
-        assert_eq!(value["half"].get(), Some(&0.5));
+        let text = JsonValue::String("a\"b\\c\n\u{7f}é</script>\u{2028}".into());
+        assert_eq!(value.member("na\"me"), Some(&text));
+        assert_eq!(value.member("half"), Some(&JsonValue::Number(0.5)));
     }
 
     #[test]

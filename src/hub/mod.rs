@@ -4,6 +4,7 @@
 //! [`Publisher`] appends; what it appended becomes visible to players when it flushes, all at
 //! once, so that their cursors stay together and one [`images::Images`] serves them all.
 
+mod by_id;
 pub mod client;
 mod consumer;
 mod evict;
@@ -20,6 +21,7 @@ mod source;
 mod stalled;
 mod timeline;
 
+pub use by_id::ById;
 pub use client::{Caller, Client, ClientKind};
 pub use consumer::{Consumer, Sent};
 pub use headers::Headers;

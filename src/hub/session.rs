@@ -1,9 +1,8 @@
 //! The connections of a thread: who they are, until when something must happen, who has to go.
 
-use super::Client;
+use super::{ById, Client};
 use core::net::IpAddr;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
@@ -174,7 +173,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(registry) = self.registry.upgrade() {
-            registry.sessions.borrow_mut().remove(&self.id);
+            registry.sessions.borrow_mut().remove(self.id);
         }
     }
 }
@@ -182,7 +181,7 @@ impl Drop for Session {
 /// All connections of a thread, by id.
 #[derive(Debug, Default)]
 pub struct Registry {
-    sessions: RefCell<BTreeMap<u32, Weak<Session>>>,
+    sessions: RefCell<ById<Weak<Session>>>,
     leaving: Cell<bool>,
 }
 
@@ -216,7 +215,7 @@ impl Registry {
 
     /// The connection called `id`.
     pub fn find(&self, id: u32) -> Option<Rc<Session>> {
-        self.sessions.borrow().get(&id)?.upgrade()
+        self.sessions.borrow().get(id)?.upgrade()
     }
 
     /// Ends every connection whose deadline is over at `now`.

@@ -1,6 +1,7 @@
 //! What receives a stream inside the publisher's task: HLS, DVR, derived rings.
 
 use crate::media::Packet;
+use std::fmt;
 
 /// Sees every packet of one stream, in order, before any player. What it keeps it copies.
 pub trait Sink {
@@ -31,4 +32,14 @@ pub enum SinkError {
     Finished,
     /// The publisher is disconnected.
     Disconnect,
+}
+
+impl fmt::Display for SinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ignore => "Ignore",
+            Self::Finished => "Finished",
+            Self::Disconnect => "Disconnect",
+        })
+    }
 }

@@ -457,7 +457,7 @@ impl Publisher {
     pub fn push(&mut self, mut packet: Packet, now: u64) -> Result<(), SinkError> {
         if !classify(packet.kind, &packet.payload).acceptable {
             if self.dropped == 0 {
-                log::warn!("drop {:?} of unknown codec or frame type", packet.kind);
+                log::warn!("drop {} of unknown codec or frame type", packet.kind);
             }
             self.dropped += 1;
             return Ok(());
@@ -548,7 +548,7 @@ impl Publisher {
             Ok(()) => true,
             Err(SinkError::Finished) => false,
             Err(error) => {
-                log::warn!("{} failed, policy {error:?}", sink.service());
+                log::warn!("{} failed, policy {error}", sink.service());
                 if error == SinkError::Disconnect {
                     failed = Some(error);
                 }

@@ -106,7 +106,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused => f.write_str("refused"),
-            Self::TimedOut(limit) => write!(f, "timed out after {} s", limit.as_secs_f32()),
+            Self::TimedOut(limit) => write!(f, "timed out after {} s", limit.as_secs_f64()),
             Self::Io(e) => write!(f, "{e}"),
         }
     }

@@ -152,18 +152,19 @@ impl Disk {
     ) -> Result<Reply<T>, Full> {
         let answer = Arc::new(Mutex::new(Answer::Waited(None)));
         let reply = Reply(answer.clone());
-        self.0.0.push(COST + cost, room, move || {
+        let work = Box::new(move || {
             let value = work();
             let before = std::mem::replace(&mut *lock(&answer), Answer::Here(value));
             if let Answer::Waited(Some(waker)) = before {
                 waker.wake();
             }
-        })?;
+        });
+        self.0.0.push(COST + cost, room, Work::Plain(work))?;
         Ok(reply)
     }
 
     fn run(&self, work: impl FnOnce() + Send + 'static) {
-        if self.0.0.push(COST, DISK_RESERVE, work).is_err() {
+        if self.0.0.push(COST, DISK_RESERVE, Work::Plain(Box::new(work))).is_err() {
             log::error!("disk: {Full}, and the reserve is used up: an order to it is lost");
         }
     }
@@ -255,7 +256,7 @@ impl File {
         room: usize,
         work: impl FnOnce(&mut fs::File) -> io::Result<()> + Send + 'static,
     ) -> Result<(), Full> {
-        self.try_job(COST + len, room, move |open| work(open.file()?))
+        self.try_job(COST + len, room, Box::new(move |open| work(open.file()?)))
     }
 
     /// For what must not get lost: without room for it the file fails.
@@ -265,31 +266,16 @@ impl File {
         room: usize,
         work: impl FnOnce(&mut Open) -> io::Result<()> + Send + 'static,
     ) {
-        if let Err(full) = self.try_job(cost, room, work) {
+        if let Err(full) = self.try_job(cost, room, Box::new(work)) {
             let _ = self.state.failed.set(full.to_string());
         }
     }
 
-    fn try_job(
-        &self,
-        cost: usize,
-        room: usize,
-        work: impl FnOnce(&mut Open) -> io::Result<()> + Send + 'static,
-    ) -> Result<(), Full> {
+    fn try_job(&self, cost: usize, room: usize, work: FileWork) -> Result<(), Full> {
         if self.state.failed.get().is_some() {
             return Ok(());
         }
-        let state = self.state.clone();
-        self.disk.0.0.push(cost, room, move || {
-            if state.failed.get().is_some() {
-                return;
-            }
-            let mut open = state.open();
-            if let Err(e) = work(&mut open) {
-                let _ = state.failed.set(format!("{}: {e}", open.path.display()));
-                open.file = None;
-            }
-        })
+        self.disk.0.0.push(cost, room, Work::On(self.state.clone(), work))
     }
 }
 
@@ -384,7 +370,32 @@ struct Queue {
 
 struct Job {
     cost: usize,
-    work: Box<dyn FnOnce() + Send>,
+    work: Work,
+}
+
+enum Work {
+    Plain(Box<dyn FnOnce() + Send>),
+    /// On a file that has not failed.
+    On(Arc<FileState>, FileWork),
+}
+
+type FileWork = Box<dyn FnOnce(&mut Open) -> io::Result<()> + Send>;
+
+impl Work {
+    fn run(self) {
+        let (state, work) = match self {
+            Self::Plain(work) => return work(),
+            Self::On(state, work) => (state, work),
+        };
+        if state.failed.get().is_some() {
+            return;
+        }
+        let mut open = state.open();
+        if let Err(e) = work(&mut open) {
+            let _ = state.failed.set(format!("{}: {e}", open.path.display()));
+            open.file = None;
+        }
+    }
 }
 
 impl fmt::Debug for Job {
@@ -394,12 +405,7 @@ impl fmt::Debug for Job {
 }
 
 impl Shared {
-    fn push(
-        self: &Arc<Self>,
-        cost: usize,
-        room: usize,
-        work: impl FnOnce() + Send + 'static,
-    ) -> Result<(), Full> {
+    fn push(self: &Arc<Self>, cost: usize, room: usize, work: Work) -> Result<(), Full> {
         let mut queue = self.queue();
         // One that is larger than the queue goes alone.
         if queue.cost > 0 && queue.cost.saturating_add(cost) > room {
@@ -410,7 +416,7 @@ impl Shared {
             return Err(Full);
         }
         queue.cost += cost;
-        queue.jobs.push_back(Job { cost, work: Box::new(work) });
+        queue.jobs.push_back(Job { cost, work });
         drop(queue);
         self.work.notify_one();
         Ok(())
@@ -432,7 +438,7 @@ impl Shared {
             while let Some(job) = queue.jobs.pop_front() {
                 queue.busy = true;
                 drop(queue);
-                (job.work)();
+                job.work.run();
                 queue = self.queue();
                 queue.busy = false;
                 queue.cost -= job.cost;

@@ -103,7 +103,7 @@ impl fmt::Display for Error {
             Self::Io(e) => e.fmt(f),
             Self::Http(e) => e.fmt(f),
             Self::TimedOut(limit, what) => {
-                write!(f, "timed out after {} s, {what}", limit.as_secs_f32())
+                write!(f, "timed out after {} s, {what}", limit.as_secs_f64())
             }
             Self::TooLarge(max) => write!(f, "the body of the reply has more than {max} bytes"),
             Self::Redirect(to) => write!(f, "redirected to {to}, which is not followed"),

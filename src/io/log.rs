@@ -10,16 +10,17 @@ use std::{
     cell::Cell,
     fmt::{self, Write as _},
     fs::{self, File, OpenOptions},
-    future::{self, Future},
     io::{self, IsTerminal, Write},
     mem,
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
+    pin::Pin,
     process,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    task::{Context, Poll},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -118,12 +119,30 @@ pub fn next_id() -> u32 {
 }
 
 /// `future` with [`id`] set to `id` whenever it runs. Allocates once.
-pub fn traced<F: Future>(id: u32, future: F) -> impl Future<Output = F::Output> {
-    let mut future = Box::pin(future);
-    future::poll_fn(move |context| {
-        let _before = Restore(ID.replace(id));
-        future.as_mut().poll(context)
-    })
+pub fn traced<'f, T>(id: u32, future: impl Future<Output = T> + 'f) -> Traced<'f, T> {
+    Traced { id, future: Box::pin(future) }
+}
+
+/// See [`traced`].
+pub struct Traced<'f, T> {
+    id: u32,
+    /// By its trait: one wrapper in the image, whatever runs in it.
+    future: Pin<Box<dyn Future<Output = T> + 'f>>,
+}
+
+impl<T> Future for Traced<'_, T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let _before = Restore(ID.replace(self.id));
+        self.future.as_mut().poll(context)
+    }
+}
+
+impl<T> fmt::Debug for Traced<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Traced({})", self.id)
+    }
 }
 
 thread_local! {

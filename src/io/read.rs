@@ -12,7 +12,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// Work that waits for the thread; whoever has more waits with it.
@@ -20,19 +20,14 @@ const QUEUE: usize = 16;
 
 type Job = Box<dyn FnOnce() + Send>;
 type Rooms = (Sender<()>, Receiver<()>);
-type Pieces = (Sender<Vec<u8>>, Receiver<Vec<u8>>);
 
 thread_local! {
     static QUEUED: RefCell<Option<Sender<Job>>> = const { RefCell::new(None) };
-    static PIECES: Pieces = pieces();
+    static PIECES: Rooms = rooms(FILE_PIECES);
+    /// Memory of pieces that are gone.
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static OPEN: Cell<usize> = const { Cell::new(0) };
-    static ROOMS: Rooms = {
-        let rooms = bounded(MP4_INDEXES);
-        for _ in 0..MP4_INDEXES {
-            let _ = rooms.0.try_send(());
-        }
-        rooms
-    };
+    static ROOMS: Rooms = rooms(MP4_INDEXES);
 }
 
 /// What stands at a path.
@@ -88,8 +83,9 @@ impl Opened {
     /// Up to `len` bytes at `at`, no more than [`FILE_PIECE`]; less only where the file ends.
     pub async fn read(&self, at: u64, len: u64) -> io::Result<Piece> {
         let len = usize::try_from(len).unwrap_or(usize::MAX).min(FILE_PIECE);
-        let pieces = PIECES.with(|(_, free)| free.clone());
-        let mut piece = Piece(pieces.recv().await.map_err(|_| io::ErrorKind::Other)?);
+        let pieces = PIECES.with(|(_, rooms)| rooms.clone());
+        pieces.recv().await.map_err(|_| io::ErrorKind::Other)?;
+        let mut piece = Piece(FREE.with_borrow_mut(Vec::pop).unwrap_or_default());
         let mut bytes = std::mem::take(&mut piece.0);
         let file = self.file.clone();
         let (bytes, result) = run(move || {
@@ -132,8 +128,9 @@ impl Deref for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        // There is room: it came from there.
-        let _ = PIECES.try_with(|(free, _)| free.try_send(std::mem::take(&mut self.0)));
+        // The thread may be at its end.
+        let _ = FREE.try_with(|free| free.borrow_mut().push(std::mem::take(&mut self.0)));
+        let _ = PIECES.try_with(|(rooms, _)| rooms.try_send(()));
     }
 }
 
@@ -176,22 +173,32 @@ impl Drop for Slot {
     }
 }
 
-fn pieces() -> Pieces {
-    let (sender, receiver) = bounded(FILE_PIECES);
-    for _ in 0..FILE_PIECES {
-        // Memory is taken when a piece is first read.
-        let _ = sender.try_send(Vec::new());
+/// Whoever takes one of `count` gives it back.
+fn rooms(count: usize) -> Rooms {
+    let rooms = bounded(count);
+    for _ in 0..count {
+        let _ = rooms.0.try_send(());
     }
-    (sender, receiver)
+    rooms
 }
 
 /// Runs `job` on the thread for files.
 pub(super) async fn run<T: Send + 'static>(
     job: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
+    let result = Arc::new(Mutex::new(None));
+    let place = result.clone();
+    run_job(Box::new(move || *lock(&place) = Some(job()))).await?;
+    let result = lock(&result).take();
+    result.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+}
+
+/// The same for every type of result, so that it is in the image once.
+async fn run_job(job: Job) -> io::Result<()> {
     let (sender, receiver) = bounded(1);
     let job: Job = Box::new(move || {
-        let _ = sender.try_send(job());
+        job();
+        let _ = sender.try_send(());
     });
     let queue = QUEUED.with_borrow_mut(|slot| match slot {
         Some(queue) => Ok(queue.clone()),
@@ -199,6 +206,10 @@ pub(super) async fn run<T: Send + 'static>(
     })?;
     queue.send(job).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
     receiver.recv().await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+}
+
+fn lock<T>(result: &Mutex<T>) -> MutexGuard<'_, T> {
+    result.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn start() -> io::Result<Sender<Job>> {

@@ -10,6 +10,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -22,12 +23,19 @@ pub struct Spawner {
     panic: Rc<RefCell<Option<Panic>>>,
 }
 
+type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
+
 /// What a task that nobody waits for panicked with.
 type Panic = Box<dyn Any + Send>;
 
 impl Spawner {
     /// Starts a task that nobody waits for. Its panic is one of [`run`].
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.spawn_boxed(Box::pin(task));
+    }
+
+    /// By its trait: what the executor has for a task is in the image once, not for each of them.
+    fn spawn_boxed(&self, task: Boxed<()>) {
         let slot = self.panic.clone();
         let caught = AssertUnwindSafe(task).catch_unwind();
         let task = async move {
@@ -41,6 +49,7 @@ impl Spawner {
     /// Runs `task` ahead of those that were spawned, and waits for it. For publishers: what came
     /// in while players are being served goes out with the same writes.
     pub async fn urgent<T: 'static>(&self, task: impl Future<Output = T> + 'static) -> T {
+        let task: Boxed<T> = Box::pin(task);
         self.urgent.spawn(task).await
     }
 }
@@ -60,7 +69,8 @@ where
     F: Future<Output = T> + 'static,
 {
     let spawner = Spawner::default();
-    let main = spawner.urgent.spawn(main(spawner.clone()));
+    let main: Boxed<T> = Box::pin(main(spawner.clone()));
+    let main = spawner.urgent.spawn(main);
     let done = || main.is_finished() || spawner.panic.borrow().is_some();
     reactor::drive(&spawner.urgent, &spawner.ordinary, done)?;
     if let Some(panic) = spawner.panic.take() {

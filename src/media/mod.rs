@@ -11,6 +11,7 @@ pub use classify::{Class, Codec, classify};
 pub use decimal::decimal;
 
 use bytes::Bytes;
+use std::fmt;
 
 /// The three kinds of message that a stream is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +32,16 @@ impl Kind {
             Self::Video => 9,
             Self::Data => 18,
         }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Audio => "Audio",
+            Self::Video => "Video",
+            Self::Data => "Data",
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line.
 
-use lexopt::prelude::*;
+use lexopt::{Error, prelude::*};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -70,7 +70,7 @@ impl Options {
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut parser = lexopt::Parser::from_args(args);
         let mut options = Self::default();
-        while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
+        while let Some(arg) = parser.next().map_err(|e| why(&e))? {
             match arg {
                 Short('c') => options.config = Some(value(&mut parser)?.into()),
                 Short('p') => options.port = Some(port(&mut parser)?),
@@ -82,7 +82,7 @@ impl Options {
                 Long("demo") => options.demo = true,
                 Long("detached") => options.detached = true,
                 Long("limits") => options.action = Action::Limits,
-                other => return Err(other.unexpected().to_string()),
+                other => return Err(why(&other.unexpected())),
             }
             if matches!(options.action, Action::Version | Action::Help) {
                 return Ok(options);
@@ -96,7 +96,23 @@ impl Options {
 }
 
 fn value(parser: &mut lexopt::Parser) -> Result<OsString, String> {
-    parser.value().map_err(|e| e.to_string())
+    parser.value().map_err(|e| why(&e))
+}
+
+/// In words of our own: those of lexopt show strings as Rust would write them, which takes 6 KB of
+/// tables.
+fn why(error: &Error) -> String {
+    match error {
+        Error::MissingValue { option: Some(option) } => {
+            format!("missing argument for option '{option}'")
+        }
+        Error::UnexpectedOption(option) => format!("invalid option '{option}'"),
+        Error::UnexpectedArgument(word) => format!("unexpected argument \"{}\"", word.display()),
+        Error::UnexpectedValue { option, value } => {
+            format!("unexpected argument for option '{option}': \"{}\"", value.display())
+        }
+        _ => "the arguments cannot be read".into(),
+    }
 }
 
 fn port(parser: &mut lexopt::Parser) -> Result<u16, String> {

@@ -70,7 +70,7 @@ impl Ingress {
         self.packets += 1;
         let Packet { kind, dts, key, header, .. } = packet;
         let len = packet.payload.len();
-        log::trace!("{kind:?} dts={dts}, {len}B, key={key}, header={header}");
+        log::trace!("{kind} dts={dts}, {len}B, key={key}, header={header}");
         let taken = if packet.kind == Kind::Data {
             self.take_metadata(&packet, now)
         } else {
@@ -129,11 +129,11 @@ impl Ingress {
     fn describe(&self, packet: &Packet) -> Result<(), Refusal> {
         match codec::describe(packet.kind, &packet.payload) {
             Ok(Some(description)) => log::info!("{description}"),
-            Ok(None) => log::info!("{}B {:?} sequence header", packet.payload.len(), packet.kind),
+            Ok(None) => log::info!("{}B {} sequence header", packet.payload.len(), packet.kind),
             Err(e) if self.parse_sps && !matches!(e, codec::Error::Unsupported(_)) => {
-                return Err(Refusal::new(3001, format!("{:?} sequence header: {e}", packet.kind)));
+                return Err(Refusal::new(3001, format!("{} sequence header: {e}", packet.kind)));
             }
-            Err(e) => log::warn!("{:?} sequence header: {e}", packet.kind),
+            Err(e) => log::warn!("{} sequence header: {e}", packet.kind),
         }
         Ok(())
     }
@@ -195,7 +195,6 @@ fn bound(packet: &Packet) -> Result<(), Refusal> {
     if len <= HEADER_MAX {
         return Ok(());
     }
-    let text =
-        format!("{:?} sequence header of {len} bytes, {HEADER_MAX} are allowed", packet.kind);
+    let text = format!("{} sequence header of {len} bytes, {HEADER_MAX} are allowed", packet.kind);
     Err(Refusal::new(3001, text))
 }

@@ -205,8 +205,10 @@ fn a_traced_future_has_its_id_whenever_it_runs() {
     let mut outer = Box::pin(traced(100, async move {
         let before = id();
         let nested = inner.await;
-        future::poll_fn(|_| if mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) })
-            .await;
+        std::future::poll_fn(
+            |_| if mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) },
+        )
+        .await;
         (before, nested, id())
     }));
     let mut context = Context::from_waker(Waker::noop());

@@ -29,7 +29,7 @@ impl Params {
     }
 
     fn get(&self, ask: &Ask, name: &str) -> String {
-        let here = self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+        let here = self.0.iter().rfind(|(n, _)| n == name).map(|(_, value)| value.clone());
         here.or_else(|| ask.request.param(name)).unwrap_or_default()
     }
 }
@@ -58,7 +58,7 @@ pub(super) fn answer(ask: &Ask, params: Params) -> Answer {
         "update" if allow.allow_update => match edit(&config, &get) {
             Ok(edit) => {
                 let persist = matches!(get("persist").as_str(), "1" | "on" | "true" | "yes");
-                log::warn!("raw api: {edit:?}, persist={persist}, of {}", ask.peer);
+                log::warn!("raw api: {edit}, persist={persist}, of {}", ask.peer);
                 let edit = Box::new(move |text: &[u8]| edit::apply(text, &edit).map_err(wrong));
                 return change(ask, Change::Edit { edit, persist });
             }

@@ -187,7 +187,8 @@ mod tests {
     use crate::format::json::{JsonValue, object, parse};
 
     fn get(value: &JsonValue, name: &str) -> f64 {
-        *value[name].get::<f64>().unwrap()
+        let Some(JsonValue::Number(number)) = value.member(name) else { panic!("{name}") };
+        *number
     }
 
     #[test]
@@ -195,8 +196,9 @@ mod tests {
         let stat = "411 (a) b (c)) R 1 411 410 0 -1 256 330 2 3 4 4021 977 5 6 15 -7 2 0 8120 1433600 \
                     231 18446744073709551615 4 5 6 7 8 9 10 11 12 13 14 15 17 3 1 2 99 98 97\n";
         let value = parse(object(|o| self_stat(o, stat, 0.25)).as_bytes()).unwrap();
-        assert_eq!(value["comm"].get::<String>().unwrap(), "(a) b (c))");
-        assert_eq!(value["state"].get::<String>().unwrap(), "R");
+        for (name, want) in [("comm", "(a) b (c))"), ("state", "R")] {
+            assert_eq!(value.member(name), Some(&JsonValue::String(want.into())));
+        }
         for (name, want) in [
             ("pid", 411.0),
             ("ppid", 1.0),

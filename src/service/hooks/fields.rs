@@ -105,7 +105,8 @@ pub(super) fn segment(segment: &Segment<'_>) -> String {
     }
     of_stream(Action::Hls, segment.key, by, |o| {
         // With a fraction in any case, so that typed languages see the same type always.
-        o.raw("duration", &format!("{:?}", segment.duration));
+        let whole = if segment.duration.fract() == 0.0 { ".0" } else { "" };
+        o.raw("duration", &format!("{}{whole}", segment.duration));
         o.text("cwd", &files::current_directory());
         o.text("file", segment.file);
         o.text("url", &url);

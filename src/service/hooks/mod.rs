@@ -14,7 +14,7 @@ mod verdict;
 
 use crate::config::{Config, Vhost};
 use crate::context::Context;
-use crate::hub::{Client, ClientKind, StreamKey};
+use crate::hub::{ById, Client, ClientKind, StreamKey};
 use crate::io::fetch::{self, Request};
 use crate::io::run::{sleep, within};
 use crate::io::{clock, log as tank};
@@ -25,7 +25,7 @@ use desk::{Desk, Told};
 use fields::Action;
 use gate::Gate;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 use verdict::Failure;
@@ -52,7 +52,7 @@ struct Hooks {
     /// Notifications of segments that are on their way.
     notifying: Cell<usize>,
     /// The vhosts that each connection was let into.
-    connections: RefCell<BTreeMap<u32, Vec<Entry>>>,
+    connections: RefCell<ById<Vec<Entry>>>,
 }
 
 /// A connection was let into the vhost of `client`.
@@ -131,15 +131,16 @@ fn is_input(client: &Client) -> bool {
 impl Hooks {
     fn enter(&self, client: &Rc<Client>, asked: bool) {
         let mut connections = self.connections.borrow_mut();
-        let entries = connections.entry(client.id).or_default();
+        let mut entries = connections.remove(client.id).unwrap_or_default();
         entries.retain(|entry| entry.client.key.vhost() != client.key.vhost());
         entries.push(Entry { client: client.clone(), asked });
+        connections.insert(client.id, entries);
     }
 
     /// Whether hooks let the connection of `client` into its vhost.
     fn knows(&self, client: &Client) -> bool {
         let connections = self.connections.borrow();
-        let mut entries = connections.get(&client.id).into_iter().flatten();
+        let mut entries = connections.get(client.id).into_iter().flatten();
         entries.any(|entry| entry.asked && entry.client.key.vhost() == client.key.vhost())
     }
 
@@ -211,7 +212,7 @@ impl Hooks {
 
     /// The connection of `client` is over, for each vhost that it was let into.
     fn close(self: &Rc<Self>, cx: &Rc<Context>, client: &Client, received: u64, sent: u64) {
-        let entries = self.connections.borrow_mut().remove(&client.id);
+        let entries = self.connections.borrow_mut().remove(client.id);
         for Entry { client, .. } in entries.into_iter().flatten() {
             let body = fields::closed(&client, received, sent);
             self.put_for(cx, &client, Action::Close, body);

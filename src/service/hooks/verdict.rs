@@ -78,8 +78,8 @@ pub(super) fn read(status: u16, body: &[u8]) -> Result<(), Failure> {
     if body.trim_ascii() == b"0" {
         return Ok(());
     }
-    let Ok(JsonValue::Object(members)) = json::parse(body) else { return Err(Failure::Body) };
-    match members.get("code") {
+    let Ok(reply @ JsonValue::Object(_)) = json::parse(body) else { return Err(Failure::Body) };
+    match reply.member("code") {
         Some(JsonValue::Number(0.0)) => Ok(()),
         Some(JsonValue::Number(code)) if code.fract() == 0.0 => {
             Err(Failure::Code(Some(*code as i64)))

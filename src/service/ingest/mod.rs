@@ -267,7 +267,7 @@ async fn work(cx: Rc<Context>, worker: Rc<Worker>) {
         if what == told && failures > 1 {
             log::debug!("{name}: {what}");
         } else {
-            log::warn!("{name}: {what}; tried again in {:.1} s", pause.as_secs_f32());
+            log::warn!("{name}: {what}; tried again in {:.1} s", pause.as_secs_f64());
             told = what;
         }
         let until = clock::after(pause);

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::hub::rate::{Rate, Window};
 use crate::hub::session::Session;
-use crate::hub::{Client, Sink, SinkError, StreamKey};
+use crate::hub::{ById, Client, Sink, SinkError, StreamKey};
 use crate::io::proc::{self, Figures};
 use crate::io::{clock, run};
 use crate::limits::{MAX_STREAMS, STREAMS_KNOWN};
@@ -24,7 +24,7 @@ use crate::media::{Kind, Packet};
 use crate::service::Service;
 use crate::service::admission::Event;
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -77,7 +77,7 @@ fn tell(cx: &Rc<Context>, event: &Event<'_>) {
         Event::Closed { client, received, sent } => {
             let mut book = stats.book.borrow_mut();
             book.account(client, (*received, *sent));
-            book.counted.remove(&client.id);
+            book.counted.remove(client.id);
         }
         _ => {}
     }
@@ -98,9 +98,9 @@ impl Default for Stats {
             server,
             last_id: server,
             process: Traffic::new(),
-            vhosts: BTreeMap::new(),
+            vhosts: Vec::new(),
             streams: HashMap::new(),
-            counted: BTreeMap::new(),
+            counted: ById::default(),
         };
         Self { book: RefCell::new(book), system: RefCell::default(), looked: Cell::new(None) }
     }
@@ -193,9 +193,9 @@ impl Stats {
         let mut rows: Vec<VhostRow> = book
             .vhosts
             .iter()
-            .map(|(name, vhost)| VhostRow {
+            .map(|vhost| VhostRow {
                 id: vhost.id,
-                name: name.clone(),
+                name: vhost.name.clone(),
                 clients: vhost.clients,
                 streams: 0,
                 bytes: vhost.traffic.bytes(),
@@ -267,7 +267,7 @@ impl Stats {
 
     /// The id of the vhost block `name`; `None` when it is not known.
     pub fn vhost_id(&self, name: &str) -> Option<u32> {
-        self.book.borrow().vhosts.get(name).map(|vhost| vhost.id)
+        self.book.borrow().vhosts.iter().find(|vhost| vhost.name == name).map(|vhost| vhost.id)
     }
 
     fn look_at(&self, config: &Config) {
@@ -289,7 +289,7 @@ impl Stats {
         }
         self.looked.set(Some(now));
         let book = &mut *self.book.borrow_mut();
-        book.vhosts.values_mut().for_each(|vhost| vhost.clients = 0);
+        book.vhosts.iter_mut().for_each(|vhost| vhost.clients = 0);
         book.streams.values_mut().for_each(|stream| stream.clients = 0);
         for session in cx.sessions.all() {
             let Some(client) = named(&session) else { continue };
@@ -317,14 +317,16 @@ struct Book {
     server: u32,
     last_id: u32,
     process: Traffic,
-    vhosts: BTreeMap<String, Vhost>,
+    /// Few.
+    vhosts: Vec<Vhost>,
     streams: HashMap<StreamKey, Stream>,
     /// What is counted already of the bytes of each connection.
-    counted: BTreeMap<u32, (u64, u64)>,
+    counted: ById<(u64, u64)>,
 }
 
 #[derive(Debug)]
 struct Vhost {
+    name: String,
     id: u32,
     traffic: Traffic,
     clients: u32,
@@ -357,11 +359,12 @@ impl Book {
     }
 
     fn vhost(&mut self, name: &str) -> &mut Vhost {
-        if !self.vhosts.contains_key(name) {
-            let vhost = Vhost { id: self.next_id(), traffic: Traffic::new(), clients: 0 };
-            self.vhosts.insert(name.to_owned(), vhost);
-        }
-        self.vhosts.get_mut(name).expect("it was put there")
+        let at = self.vhosts.iter().position(|vhost| vhost.name == name).unwrap_or_else(|| {
+            let (name, id) = (name.to_owned(), self.next_id());
+            self.vhosts.push(Vhost { name, id, traffic: Traffic::new(), clients: 0 });
+            self.vhosts.len() - 1
+        });
+        self.vhosts.get_mut(at).expect("it was found or put there")
     }
 
     fn stream(&mut self, key: &StreamKey) -> &mut Stream {
@@ -405,7 +408,7 @@ impl Book {
     fn sample(&mut self) {
         let now = clock::now();
         self.process.sample(now);
-        self.vhosts.values_mut().for_each(|vhost| vhost.traffic.sample(now));
+        self.vhosts.iter_mut().for_each(|vhost| vhost.traffic.sample(now));
         self.streams.values_mut().for_each(|stream| stream.traffic.sample(now));
     }
 
@@ -416,7 +419,8 @@ impl Book {
             if bytes > 0 {
                 stream.traffic.add(bytes, 0);
                 self.process.add(bytes, 0);
-                if let Some(vhost) = self.vhosts.get_mut(key.vhost()) {
+                let mut vhosts = self.vhosts.iter_mut();
+                if let Some(vhost) = vhosts.find(|vhost| vhost.name == key.vhost()) {
                     vhost.traffic.add(bytes, 0);
                 }
             }
@@ -437,12 +441,12 @@ impl Book {
         // Those of the file are few; others are known for as long as their streams are.
         let config = cx.config();
         let streams = &self.streams;
-        self.vhosts.retain(|name, vhost| {
-            config.vhosts.iter().any(|block| block.name == *name)
+        self.vhosts.retain(|vhost| {
+            config.vhosts.iter().any(|block| block.name == vhost.name)
                 || streams.values().any(|stream| stream.vhost == vhost.id)
         });
         if self.counted.len() > cx.sessions.len() {
-            self.counted.retain(|id, _| cx.sessions.find(*id).is_some());
+            self.counted.retain(|id| cx.sessions.find(id).is_some());
         }
     }
 }

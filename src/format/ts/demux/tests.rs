@@ -56,7 +56,7 @@ fn flv_packets(file: &[u8]) -> Vec<Packet> {
 
 /// The built-in stream: 320x180, 25 pictures a second, AAC of 32 kHz.
 fn demo() -> Vec<Packet> {
-    flv_packets(include_bytes!("../../../service/demo/loop.flv"))
+    flv_packets(include_bytes!("../../../../tests/data/moving.flv"))
 }
 
 fn mux(packets: &[Packet]) -> Vec<u8> {

@@ -43,7 +43,7 @@ fn read(out: &[u8]) -> Checked {
 
 /// The built-in stream: 320x180, 25 pictures a second, AAC of 32 kHz.
 fn demo() -> Vec<Packet> {
-    let mut input = &include_bytes!("../../../service/demo/loop.flv")[..];
+    let mut input = &include_bytes!("../../../../tests/data/moving.flv")[..];
     flv::Tag::start(&mut input).unwrap();
     std::iter::from_fn(|| flv::Tag::take(&mut input).ok())
         .map(|tag| Packet::new(tag.kind, tag.timestamp, tag.body.to_vec().into()))

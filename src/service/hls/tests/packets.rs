@@ -47,7 +47,7 @@ fn bad_packets_are_left_out_and_the_stream_goes_on() {
 
 #[test]
 fn mutated_packets_leave_whole_segments() {
-    let mut input = &include_bytes!("../../demo/loop.flv")[..];
+    let mut input = &include_bytes!("../../../../tests/data/moving.flv")[..];
     Tag::start(&mut input).unwrap();
     let tags: Vec<_> = std::iter::from_fn(|| Tag::take(&mut input).ok()).collect();
     let mut rng = fastrand::Rng::with_seed(5);
