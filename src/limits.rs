@@ -122,6 +122,30 @@ pub const DNS_OTHER: Duration = Duration::from_millis(500);
 /// From one attempt to connect to the next address of the same host, which does not end the first
 /// (RFC 8305 §5).
 pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
+/// Whether TLS is in this image.
+pub const TLS: bool = board::HAS_TLS;
+/// Bytes of a TLS connection that are encrypted and not with the kernel yet; more is taken when these
+/// are.
+pub const TLS_OUT: usize = 32 * 1024;
+/// Bytes that are read at once from a TLS connection, through one buffer of the thread.
+pub const TLS_IN: usize = 40 * 1024;
+/// The most that TLS has of a connection: what waits to be sent, a message of the handshake or some
+/// records of what comes, the certificates of the server (64 KB each, RFC 8446 §4), keys. Servers as
+/// they are cost about 20 KB.
+pub const TLS_BYTES: usize = TLS_OUT + 2 * 64 * 1024 + 2 * 16 * 1024 + 16 * 1024;
+/// Connections over TLS at once, [`TLS_BYTES`] each at most beside what they cost without. One more
+/// is not made, which is told as any server is that cannot be reached.
+pub const TLS_CONNECTIONS: usize = match MAX_CLIENTS / 8 {
+    0..8 => 8,
+    some @ 8..1024 => some,
+    _ => 1024,
+};
+/// Bytes of the file with the certificates of authorities; they are kept, some 100 KB those of a
+/// system. A longer one is not read, and no connection over TLS is made.
+pub const TLS_CA_FILE: usize = 512 * 1024;
+/// Servers with which the next handshake is a short one, some KB each, 128 KB if they do their worst.
+/// The one that was heard of the longest time ago is forgotten.
+pub const TLS_SESSIONS: usize = 8;
 /// HTTP requests of one service at once, a descriptor each (three while a name is looked up) and
 /// [`FETCH_BYTES`] at most. The next one waits, within its time.
 pub const FETCHES: usize = 16;
@@ -555,7 +579,13 @@ const SERVICES: usize = {
         + with(board::HAS_EDGE, PULLS_UNSEEN * CLIENT_BYTES)
         + with(board::HAS_FORWARD, FORWARDS_ALL * CLIENT_BYTES)
         + with(board::HAS_BANDWIDTH, 2 * CALL_MAX)
+        + with(TLS, TLS_ALL)
 };
+
+/// TLS with all others: connections, the buffer for what comes, certificates as text while they are
+/// read and twice taken apart, sessions.
+const TLS_ALL: usize =
+    TLS_CONNECTIONS * TLS_BYTES + TLS_IN + 3 * TLS_CA_FILE + TLS_SESSIONS * 128 * 1024;
 
 /// The bytes of what may not be there.
 const fn with(there: bool, bytes: usize) -> usize {

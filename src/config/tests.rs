@@ -177,8 +177,8 @@ fn what_is_odd_is_told_with_its_line() {
             "line 2: forward: enabled, but there is no destination",
         ),
         (
-            "vhost w { http_hooks { on_play http://a/ https://a/; } }",
-            "line 2: on_play: `https://a/` does not begin with http://, nothing else is spoken",
+            "vhost w { http_hooks { on_play http://a/ ftp://a/; } }",
+            "line 2: on_play: `ftp://a/` does not begin with http://, nothing else is spoken",
         ),
         ("vhost w { hds { x; } }", "line 2: x: no directive of hds is called so"),
         (
