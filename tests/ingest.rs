@@ -21,8 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// What becomes of an url that needs TLS.
-const HTTPS: &str =
-    if cfg!(feature = "tls") { "cannot connect to" } else { "https is not spoken" };
+const HTTPS: &str = if cfg!(feature = "tls") { "cannot connect to" } else { "https is not spoken" };
 
 fn server(ingests: &str) -> Server {
     Server::with(&format!("vhost __defaultVhost__ {{ min_latency on; {ingests} }}"))

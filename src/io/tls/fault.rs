@@ -51,8 +51,18 @@ fn certificate(error: &Certificate) -> String {
         Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => {
             "is not one of a server".into()
         }
+        other if is_of_itself(other) => {
+            "signed itself; in the file of tls_ca it counts, for its server".into()
+        }
         other => format!("is not accepted: {other:?}"),
     }
+}
+
+/// Whether it is one of those that sign others, which most that sign themselves are.
+pub(super) fn is_of_itself(error: &Certificate) -> bool {
+    let Certificate::Other(other) = error else { return false };
+    let why = other.0.downcast_ref::<webpki::Error>();
+    matches!(why, Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 fn date(time: UnixTime) -> String {

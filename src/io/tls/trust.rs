@@ -1,6 +1,7 @@
 //! Whom to trust: the authorities that the system knows, or those of `tls_ca`. Read when the first
 //! connection needs them, by the thread for files, and then kept.
 
+use super::fault;
 use super::sessions::Sessions;
 use crate::io::{files, read};
 use crate::limits::TLS_CA_FILE;
@@ -169,15 +170,8 @@ impl ServerCertVerifier for Verifier {
 }
 
 /// Whether nothing else is wrong with a certificate than who signed it: nobody that is known, or
-/// itself, as authorities do.
+/// itself.
 fn is_about_issuer(error: &Error) -> bool {
     let Error::InvalidCertificate(error) = error else { return false };
-    match error {
-        CertificateError::UnknownIssuer => true,
-        CertificateError::Other(other) => {
-            let why = other.0.downcast_ref::<webpki::Error>();
-            matches!(why, Some(webpki::Error::CaUsedAsEndEntity))
-        }
-        _ => false,
-    }
+    *error == CertificateError::UnknownIssuer || fault::is_of_itself(error)
 }

@@ -7,7 +7,7 @@
 
 mod target;
 
-use crate::config::{Forward, Vhost};
+use crate::config::{Forward, Vhost, shown};
 use crate::context::{self, Context};
 use crate::hub::pithy::Stage;
 use crate::hub::{Client, Lag, Sink, SinkError, StreamKey};
@@ -48,7 +48,7 @@ fn ask(cx: &Rc<Context>, client: &Rc<Client>, step: Step) -> Option<Task<Result<
         let target = Target::new(text, &client.key, &client.param);
         target.is_ok_and(|target| target.is_ourselves(&config, client))
     })?;
-    let text = format!("forward to {looped} would come back");
+    let text = format!("forward to {} would come back", shown::without_key(looped));
     Some(Box::pin(async { Err(Refusal::new(1030, text)) }))
 }
 
@@ -93,7 +93,8 @@ fn start(
         all.len() >= FORWARDS_ALL && !all.contains_key(&name)
     };
     if full {
-        log::error!("forward: {key} is not passed on to {text}, {FORWARDS_ALL} run already");
+        let shown = shown::without_key(text);
+        log::error!("forward: {key} is not passed on to {shown}, {FORWARDS_ALL} run already");
         return None;
     }
     let Forward { retry, retry_max, buffer, buffer_bytes, .. } = &*vhost.forward;
@@ -134,7 +135,8 @@ fn start(
             log::error!("forward: {key} is not passed on, {failure}. ret={}", failure.code());
         }
         let skipped = state.report().skipped;
-        log::info!("forward: {key} to {} ends, skipped {skipped} packets", name.1);
+        let shown = shown::without_key(&name.1);
+        log::info!("forward: {key} to {shown} ends, skipped {skipped} packets");
         let mut all = forwards.0.borrow_mut();
         if all.get(&name).is_some_and(|stop| Rc::ptr_eq(stop, &stopped)) {
             all.remove(&name);
