@@ -1,6 +1,9 @@
 //! Every bound of the server: a number with a name, what it costs, what happens when it is reached.
 //! Those that depend on the board come from `boards/<board>.toml`.
 
+mod line;
+
+use line::Line;
 use std::time::Duration;
 
 /// The numbers of the board, from `boards/<board>.toml`, and what is in the image.
@@ -494,48 +497,6 @@ const TOO_MUCH: Line = Line::new()
     .number(worst_case(MAX_CLIENTS))
     .and(" bytes at most, memory is ")
     .number(MEMORY);
-
-/// A line made by the compiler.
-struct Line {
-    bytes: [u8; 200],
-    len: usize,
-}
-
-impl Line {
-    const fn new() -> Self {
-        Self { bytes: [0; 200], len: 0 }
-    }
-
-    const fn and(mut self, text: &str) -> Self {
-        let mut at = 0;
-        while at < text.len() {
-            self.bytes[self.len] = text.as_bytes()[at];
-            self.len += 1;
-            at += 1;
-        }
-        self
-    }
-
-    const fn number(mut self, number: usize) -> Self {
-        let mut unit = 1;
-        while number / unit >= 10 {
-            unit *= 10;
-        }
-        while unit > 0 {
-            self.bytes[self.len] = b'0' + (number / unit % 10) as u8;
-            self.len += 1;
-            unit /= 10;
-        }
-        self
-    }
-
-    const fn text(&self) -> &str {
-        match core::str::from_utf8(self.bytes.split_at(self.len).0) {
-            Ok(text) => text,
-            Err(_) => "",
-        }
-    }
-}
 
 /// Connections that a `max_connections` of the configuration allows on this board.
 pub fn clients(max_connections: u32) -> usize {

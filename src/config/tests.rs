@@ -423,8 +423,18 @@ fn every_sample_loads_without_a_warning() {
         assert!(loaded.config.vhost("anything").is_some(), "{name}");
         for notice in loaded.absent(&[]) {
             // Only what says where things would be, or what the file's purpose is.
-            let about =
-                ["pid", "ff_", "http_api", "http_server", "daemon", "stats", "hls", "dvr", "hds"];
+            let about = [
+                "pid",
+                "tls_ca",
+                "ff_",
+                "http_api",
+                "http_server",
+                "daemon",
+                "stats",
+                "hls",
+                "dvr",
+                "hds",
+            ];
             let stop = [
                 "grace_",
                 "drain_timeout",

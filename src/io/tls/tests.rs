@@ -79,6 +79,19 @@ fn files_of_authorities_are_read_within_bounds() {
 }
 
 #[test]
+fn what_is_fastest_on_the_processor_goes_first() {
+    let first = |aes| {
+        let mut suites = rustls::crypto::ring::default_provider().cipher_suites;
+        let all = suites.len();
+        trust::arrange(&mut suites, aes);
+        assert_eq!(suites.len(), all);
+        suites[0].suite()
+    };
+    assert_eq!(first(true), rustls::CipherSuite::TLS13_AES_256_GCM_SHA384);
+    assert_eq!(first(false), rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+}
+
+#[test]
 fn who_to_trust_is_read_once_and_again_when_it_is_told() {
     run(|_| async {
         trust("/nowhere/ca.pem");

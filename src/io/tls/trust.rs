@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedCipherSuite,
 };
 use smol::lock::Mutex;
 use std::cell::RefCell;
@@ -97,7 +98,9 @@ pub(super) fn made(text: &[u8], pinned: bool) -> Result<Arc<ClientConfig>, Strin
     if roots.is_empty() {
         return Err("there is no certificate in it".into());
     }
-    let provider = Arc::new(ring::default_provider());
+    let mut provider = ring::default_provider();
+    arrange(&mut provider.cipher_suites, has_aes());
+    let provider = Arc::new(provider);
     let authorities =
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
     let authorities = authorities.map_err(|e| e.to_string())?;
@@ -110,6 +113,27 @@ pub(super) fn made(text: &[u8], pinned: bool) -> Result<Arc<ClientConfig>, Strin
         .with_no_client_auth();
     config.resumption = Resumption::store(Arc::new(Sessions::default()));
     Ok(Arc::new(config))
+}
+
+/// Whether the processor has instructions for AES. Without them ChaCha20 takes a third of the time; a
+/// Raspberry Pi 4 has none.
+fn has_aes() -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    let has = std::arch::is_x86_feature_detected!("aes");
+    #[cfg(target_arch = "aarch64")]
+    let has = std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    let has = false;
+    has
+}
+
+/// Puts what is fastest in front; most servers follow.
+pub(super) fn arrange(suites: &mut [SupportedCipherSuite], aes: bool) {
+    let is_aes = |suite: &SupportedCipherSuite| {
+        let name = suite.suite().as_str().unwrap_or_default();
+        !name.contains("CHACHA20")
+    };
+    suites.sort_by_key(|suite| is_aes(suite) != aes);
 }
 
 /// The rules of the Web, and a server whose very certificate is in `tls_ca` is that server.
