@@ -134,7 +134,7 @@ pub const TLS_OUT: usize = 32 * 1024;
 pub const TLS_IN: usize = 40 * 1024;
 /// The most that TLS has of a connection: what waits to be sent, a message of the handshake or some
 /// records of what comes, the certificates of the server (64 KB each, RFC 8446 §4), keys. Servers as
-/// they are cost about 20 KB.
+/// they are cost about 35 KB.
 pub const TLS_BYTES: usize = TLS_OUT + 2 * 64 * 1024 + 2 * 16 * 1024 + 16 * 1024;
 /// Connections over TLS at once, [`TLS_BYTES`] each at most beside what they cost without. One more
 /// is not made, which is told as any server is that cannot be reached.

@@ -1,5 +1,5 @@
 //! TLS 1.2 and 1.3 on connections of our own (RFC 5246, RFC 8446), by rustls with ring. Whom to
-//! trust: [`trust`].
+//! trust: [`trust()`].
 //!
 //! What is written is encrypted from where it stands into the record that goes to the socket: the
 //! one copy that encryption is. What was taken and not yet written to the socket is [`TLS_OUT`] at
