@@ -1,6 +1,9 @@
 //! Every bound of the server: a number with a name, what it costs, what happens when it is reached.
 //! Those that depend on the board come from `boards/<board>.toml`.
 
+mod line;
+
+use line::Line;
 use std::time::Duration;
 
 /// The numbers of the board, from `boards/<board>.toml`, and what is in the image.
@@ -124,6 +127,30 @@ pub const DNS_OTHER: Duration = Duration::from_millis(500);
 /// From one attempt to connect to the next address of the same host, which does not end the first
 /// (RFC 8305 §5).
 pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
+/// Whether TLS is in this image.
+pub const TLS: bool = board::HAS_TLS;
+/// Bytes of a TLS connection that are encrypted and not with the kernel yet; more is taken when these
+/// are.
+pub const TLS_OUT: usize = 32 * 1024;
+/// Bytes that are read at once from a TLS connection, through one buffer of the thread.
+pub const TLS_IN: usize = 40 * 1024;
+/// The most that TLS has of a connection: what waits to be sent, a message of the handshake or some
+/// records of what comes, the certificates of the server (64 KB each, RFC 8446 §4), keys. Servers as
+/// they are cost about 35 KB.
+pub const TLS_BYTES: usize = TLS_OUT + 2 * 64 * 1024 + 2 * 16 * 1024 + 16 * 1024;
+/// Connections over TLS at once, [`TLS_BYTES`] each at most beside what they cost without. One more
+/// is not made, which is told as any server is that cannot be reached.
+pub const TLS_CONNECTIONS: usize = match MAX_CLIENTS / 8 {
+    0..8 => 8,
+    some @ 8..1024 => some,
+    _ => 1024,
+};
+/// Bytes of the file with the certificates of authorities; they are kept, some 100 KB those of a
+/// system. A longer one is not read, and no connection over TLS is made.
+pub const TLS_CA_FILE: usize = 512 * 1024;
+/// Servers with which the next handshake is a short one, some KB each, 128 KB if they do their worst.
+/// The one that was heard of the longest time ago is forgotten.
+pub const TLS_SESSIONS: usize = 8;
 /// HTTP requests of one service at once, a descriptor each (three while a name is looked up) and
 /// [`FETCH_BYTES`] at most. The next one waits, within its time.
 pub const FETCHES: usize = 16;
@@ -473,48 +500,6 @@ const TOO_MUCH: Line = Line::new()
     .and(" bytes at most, memory is ")
     .number(MEMORY);
 
-/// A line made by the compiler.
-struct Line {
-    bytes: [u8; 200],
-    len: usize,
-}
-
-impl Line {
-    const fn new() -> Self {
-        Self { bytes: [0; 200], len: 0 }
-    }
-
-    const fn and(mut self, text: &str) -> Self {
-        let mut at = 0;
-        while at < text.len() {
-            self.bytes[self.len] = text.as_bytes()[at];
-            self.len += 1;
-            at += 1;
-        }
-        self
-    }
-
-    const fn number(mut self, number: usize) -> Self {
-        let mut unit = 1;
-        while number / unit >= 10 {
-            unit *= 10;
-        }
-        while unit > 0 {
-            self.bytes[self.len] = b'0' + (number / unit % 10) as u8;
-            self.len += 1;
-            unit /= 10;
-        }
-        self
-    }
-
-    const fn text(&self) -> &str {
-        match core::str::from_utf8(self.bytes.split_at(self.len).0) {
-            Ok(text) => text,
-            Err(_) => "",
-        }
-    }
-}
-
 /// Connections that a `max_connections` of the configuration allows on this board.
 pub fn clients(max_connections: u32) -> usize {
     usize::try_from(max_connections).unwrap_or(usize::MAX).min(MAX_CLIENTS)
@@ -557,7 +542,13 @@ const SERVICES: usize = {
         + with(board::HAS_EDGE, PULLS_UNSEEN * CLIENT_BYTES + MAX_CLIENTS * CONNECT_ARGS)
         + with(board::HAS_FORWARD, FORWARDS_ALL * CLIENT_BYTES)
         + with(board::HAS_BANDWIDTH, 2 * CALL_MAX)
+        + with(TLS, TLS_ALL)
 };
+
+/// TLS with all others: connections, the buffer for what comes, certificates as text while they are
+/// read and twice taken apart, sessions.
+const TLS_ALL: usize =
+    TLS_CONNECTIONS * TLS_BYTES + TLS_IN + 3 * TLS_CA_FILE + TLS_SESSIONS * 128 * 1024;
 
 /// The bytes of what may not be there.
 const fn with(there: bool, bytes: usize) -> usize {

@@ -22,6 +22,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// What becomes of an url that needs TLS.
+const HTTPS: &str = if cfg!(feature = "tls") { "cannot connect to" } else { "https is not spoken" };
+
 fn server(ingests: &str) -> Server {
     Server::with(&format!("vhost __defaultVhost__ {{ min_latency on; {ingests} }}"))
 }
@@ -343,7 +346,7 @@ fn sources_that_are_no_good_are_said_once_and_harm_nobody() {
         ("noiseflv", url("noise.flv"), "not an FLV file"),
         ("empty", www.join("empty.flv").display().to_string(), "no packet in it"),
         ("gone", "./gone.flv".into(), "No such file"),
-        ("https", "https://127.0.0.1/a.m3u8".into(), "https is not spoken"),
+        ("https", "https://127.0.0.1/a.m3u8".into(), HTTPS),
         ("format", "./a.mkv".into(), "needs `ffmpeg PATH;`"),
         ("silent", format!("http://127.0.0.1:{silent_port}/a.flv"), "timed out after"),
         ("refused", format!("rtmp://127.0.0.1:{}/live/x", free_port()), "refused"),

@@ -56,6 +56,10 @@ section! {
         pithy_print_ms: Millis [1..=86400000] = Millis::new(10_000);
         /// Whether log lines and dates in paths are in UTC.
         utc_time: bool = false;
+        /// The file with the certificates (PEM) of those whose servers are believed to be who they
+        /// are, for rtmps:// and https://; a server's own certificate in it is enough for that server.
+        /// Empty: those that the system trusts. Read again at a reload.
+        tls_ca needs "tls": String = String::new() => "/etc/ssl/certs/ca-certificates.crt";
         /// Accepted and ignored: this server never calls home.
         query_latest_version: bool = true => "off";
         /// How long a graceful stop waits before it begins.

@@ -9,6 +9,7 @@ use super::{
     tree::{Directive, parse},
     vhost::Mode,
 };
+use crate::limits;
 use std::rc::Rc;
 
 /// A file that can be used.
@@ -276,8 +277,12 @@ fn check_vhost(directive: &Directive, vhost: &Vhost, reader: &mut Reader) -> Res
     for hook in all(directive, "http_hooks").take(1).flat_map(|hooks| &hooks.children) {
         let urls = hook.args.iter().filter(|_| hook.name.starts_with("on_"));
         for url in urls.filter(|url| !url.starts_with("http://")) {
-            reader
-                .warn(hook, format!("`{url}` does not begin with http://, nothing else is spoken"));
+            let text = match url.starts_with("https://") {
+                true if limits::TLS => continue,
+                true => format!("`{url}`: https:// is not spoken, it needs the feature tls"),
+                false => format!("`{url}` does not begin with http://, nothing else is spoken"),
+            };
+            reader.warn(hook, text);
         }
     }
     if vhost.forward.enabled && vhost.forward.destination.is_empty() {

@@ -177,8 +177,8 @@ fn what_is_odd_is_told_with_its_line() {
             "line 2: forward: enabled, but there is no destination",
         ),
         (
-            "vhost w { http_hooks { on_play http://a/ https://a/; } }",
-            "line 2: on_play: `https://a/` does not begin with http://, nothing else is spoken",
+            "vhost w { http_hooks { on_play http://a/ ftp://a/; } }",
+            "line 2: on_play: `ftp://a/` does not begin with http://, nothing else is spoken",
         ),
         ("vhost w { hds { x; } }", "line 2: x: no directive of hds is called so"),
         (
@@ -423,8 +423,18 @@ fn every_sample_loads_without_a_warning() {
         assert!(loaded.config.vhost("anything").is_some(), "{name}");
         for notice in loaded.absent(&[]) {
             // Only what says where things would be, or what the file's purpose is.
-            let about =
-                ["pid", "ff_", "http_api", "http_server", "daemon", "stats", "hls", "dvr", "hds"];
+            let about = [
+                "pid",
+                "tls_ca",
+                "ff_",
+                "http_api",
+                "http_server",
+                "daemon",
+                "stats",
+                "hls",
+                "dvr",
+                "hds",
+            ];
             let stop = [
                 "grace_",
                 "drain_timeout",

@@ -1,10 +1,12 @@
-//! Connections to others.
+//! Connections to others, with TLS on them where it is asked for.
 
 use crate::io::clock;
 use crate::io::reactor::Evented;
 use crate::io::resolve;
 use crate::io::tcp::Socket;
 use crate::io::timer::Alarm;
+use crate::io::tls;
+use crate::io::wire::Wire;
 use crate::limits::CONNECT_STAGGER;
 use crate::proto::authority;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -36,6 +38,31 @@ pub async fn host(name: &str, port: u16, limit: Duration) -> Result<Socket, Erro
     connected.map_err(|tried| Error::Connect { target: authority::join(name, port), tried })
 }
 
+/// The same, with TLS where it is to be `secure`: the server has to have a certificate for `name`.
+/// The handshake may take `limit`, too.
+pub async fn wire(name: &str, port: u16, secure: bool, limit: Duration) -> Result<Wire, Error> {
+    let socket = host(name, port, limit).await?;
+    over(socket, name, port, secure, limit).await
+}
+
+/// The connection that goes over `socket` to the server called `name`, with TLS where it is to be
+/// `secure`.
+pub async fn over(
+    socket: Socket,
+    name: &str,
+    port: u16,
+    secure: bool,
+    limit: Duration,
+) -> Result<Wire, Error> {
+    if !secure {
+        return Ok(socket.into());
+    }
+    // Boxed: futures are copied into those that wait for them, several times.
+    let begun = Box::pin(tls::begin(socket, name, limit)).await;
+    let begun = begun.map_err(|why| Error::Tls { target: authority::join(name, port), why });
+    begun.map(Wire::Tls)
+}
+
 /// Connects to the first of `addresses` that answers. They are begun one after another, the next
 /// one when the last has failed or after [`CONNECT_STAGGER`], and each may take `limit`; whichever
 /// is there first is taken, the others are closed.
@@ -56,12 +83,20 @@ pub enum Error {
         /// Its addresses, in the order in which they failed.
         tried: Vec<Failure>,
     },
+    /// TLS with the server does not begin.
+    Tls {
+        /// What was reached.
+        target: String,
+        /// What is wrong: with its certificate, mostly.
+        why: String,
+    },
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve(e) => e.fmt(f),
+            Self::Tls { target, why } => write!(f, "cannot connect to {target}: {why}"),
             Self::Connect { target, tried } => {
                 write!(f, "cannot connect to {target}")?;
                 // Else the target names it.

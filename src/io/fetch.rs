@@ -225,7 +225,7 @@ impl Client {
         loop {
             let authorization = url.authorization();
             // What is meant for one server is not told to another.
-            let same = (&url.host, url.port) == (&request.url.host, request.url.port);
+            let same = url.is_same_server(&request.url);
             let theirs = request.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()));
             let mut headers: Vec<_> = theirs.filter(|(name, _)| same || !is_secret(name)).collect();
             headers.extend(authorization.as_deref().map(|value| ("Authorization", value)));
@@ -267,19 +267,19 @@ impl Client {
             }
         }
         stage.set("connecting");
-        let socket = connect::host(&url.host, url.port, limit).await?;
+        let wire = connect::wire(&url.host, url.port, url.secure, limit).await?;
         self.connections.set(self.connections.get().wrapping_add(1));
         // Without it a request in two writes is slower, nothing else.
-        let _ = tcp::set_nodelay(socket.get_ref(), true);
-        let peer = socket.get_ref().peer_addr();
+        let _ = tcp::set_nodelay(wire.socket(), true);
+        let peer = wire.socket().peer_addr();
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| tcp::plain(peer.ip()));
         let session = self.sessions.enter(self.connections.get(), peer);
-        let mut link = Link::new(socket, client::Client::default(), session);
+        let mut link = Link::new(wire, client::Client::default(), session);
         // A small reply often comes in two writes, and the second one waits for our acknowledgement.
         link.hurry = request.keep_alive;
         stage.set("waiting for the reply");
         let head = ask(&mut link, request).await?;
-        Ok((Kept { host: url.host.clone(), port: url.port, since: 0, link }, head))
+        Ok((Kept { url: url.clone(), since: 0, link }, head))
     }
 
     /// A connection to the server of `url` that nobody closed yet.
@@ -290,7 +290,7 @@ impl Client {
                 let now = clock::now();
                 let idle = u64::try_from(FETCH_IDLE.as_millis()).unwrap_or(u64::MAX);
                 all.retain(|kept| now.saturating_sub(kept.since) < idle);
-                let at = all.iter().rposition(|k| k.port == url.port && k.host == url.host)?;
+                let at = all.iter().rposition(|kept| kept.url.is_same_server(url))?;
                 all.remove(at)?
             };
             let link = &mut kept.link;
@@ -356,8 +356,7 @@ impl fmt::Debug for Stream {
 
 /// A connection, and whom it is to.
 struct Kept {
-    host: String,
-    port: u16,
+    url: Url,
     /// When it became free, in milliseconds of the clock.
     since: u64,
     link: Link<client::Client>,
@@ -365,7 +364,7 @@ struct Kept {
 
 impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        write!(f, "{}", self.url)
     }
 }
 
@@ -401,11 +400,11 @@ async fn next(link: &mut Link<client::Client>) -> Result<Option<Bytes>, Error> {
 }
 
 fn is_dead(error: &Error) -> bool {
-    use ErrorKind as K;
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     match error {
         Error::Http(client::Error::CutOff) => true,
         Error::Io(e) => {
-            matches!(e.kind(), K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe)
+            matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
         }
         _ => false,
     }

@@ -3,13 +3,14 @@
 use crate::hub::session::{Kick, Session};
 use crate::io::run::within;
 use crate::io::tcp;
+use crate::io::wire::Wire;
 use crate::limits::{LINGER, LINGER_BYTES, READ_BUF};
 use crate::proto::Machine;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::rc::Rc;
@@ -48,9 +49,9 @@ impl<E: fmt::Display> fmt::Display for End<E> {
     }
 }
 
-/// A socket, the machine that speaks on it, and the session that others know it by.
+/// A connection, the machine that speaks on it, and the session that others know it by.
 pub struct Link<M> {
-    sock: tcp::Socket,
+    wire: Wire,
     /// The protocol.
     pub machine: M,
     session: Rc<Session>,
@@ -64,15 +65,15 @@ pub struct Link<M> {
 }
 
 impl<M: Machine> Link<M> {
-    /// A link over a connected socket.
-    pub fn new(sock: tcp::Socket, machine: M, session: Rc<Session>) -> Self {
-        let (rest, broke) = (Vec::new(), false);
-        Self { sock, machine, session, rest, broke, last_read: 0, hurry: true }
+    /// A link over a connection.
+    pub fn new(wire: impl Into<Wire>, machine: M, session: Rc<Session>) -> Self {
+        let (wire, rest, broke) = (wire.into(), Vec::new(), false);
+        Self { wire, machine, session, rest, broke, last_read: 0, hurry: true }
     }
 
     /// The socket, for its options.
     pub fn socket(&self) -> &TcpStream {
-        self.sock.get_ref()
+        self.wire.socket()
     }
 
     /// The session.
@@ -117,23 +118,18 @@ impl<M: Machine> Link<M> {
         loop {
             let bytes = self.machine.send_buf();
             if bytes.is_empty() {
-                return Poll::Ready(Ok(()));
+                return self.wire.poll_flush(cx).map_err(End::Io);
             }
-            if self.sock.poll_writable(cx).is_pending() {
+            if self.wire.poll_writable(cx).is_pending() {
                 return Poll::Pending;
             }
-            let len = bytes.len();
-            match self.sock.get_ref().write(bytes) {
+            match self.wire.write(bytes) {
                 Ok(0) => return Poll::Ready(Err(End::Closed)),
                 Ok(n) => {
-                    if n < len {
-                        self.sock.is_full();
-                    }
                     self.machine.send_done(n);
                     self.session.count(0, n);
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.is_full(),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 Err(e) => return Poll::Ready(Err(End::Io(e))),
             }
         }
@@ -166,7 +162,7 @@ impl<M: Machine> Link<M> {
         for _ in 0..READS_A_POLL {
             // Asking the reactor costs nothing; asking the socket is a system call, and a player
             // that is woken to send would make one for each write.
-            if self.sock.poll_readable(cx).is_pending() {
+            if self.wire.poll_readable(cx).is_pending() {
                 return Poll::Pending;
             }
             if let Some(result) = self.read(&mut handle) {
@@ -200,7 +196,7 @@ impl<M: Machine> Link<M> {
 
     /// Waits until the socket takes more.
     pub async fn writable(&self) -> Result<(), End<M::Error>> {
-        self.unless_kicked(poll_fn(|cx| self.sock.poll_writable(cx))).await
+        self.unless_kicked(poll_fn(|cx| self.wire.poll_writable(cx))).await
     }
 
     /// One read, if there is something to read.
@@ -208,25 +204,18 @@ impl<M: Machine> Link<M> {
         &mut self,
         handle: &mut impl FnMut(&mut M, M::Event) -> ControlFlow<B>,
     ) -> Option<Result<B, End<M::Error>>> {
-        SCRATCH.with_borrow_mut(|scratch| match self.sock.get_ref().read(scratch) {
+        SCRATCH.with_borrow_mut(|scratch| match self.wire.read(scratch) {
             Ok(0) => Some(Err(End::Closed)),
             Ok(n) => {
                 self.session.count(n, 0);
                 self.last_read = n;
-                if n < scratch.len() {
-                    self.sock.is_drained();
-                }
                 if self.hurry {
                     // Without it the peer waits a little longer, nothing else.
-                    let _ = tcp::acknowledge_now(self.sock.get_ref());
+                    let _ = tcp::acknowledge_now(self.wire.socket());
                 }
                 self.feed(scratch.get(..n).unwrap_or_default(), handle)
             }
-            Err(e) if e.kind() == ErrorKind::Interrupted => None,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                self.sock.would_block_read();
-                None
-            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => None,
             Err(e) => Some(Err(End::Io(e))),
         })
     }
@@ -235,19 +224,15 @@ impl<M: Machine> Link<M> {
     /// that the socket takes nothing; the task is woken when it does.
     pub fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            if self.sock.poll_writable(cx).is_pending() {
+            if self.wire.poll_writable(cx).is_pending() {
                 return Ok(0);
             }
-            match self.sock.get_ref().write(bytes) {
+            match self.wire.write(bytes) {
                 Ok(n) => {
-                    if n < bytes.len() {
-                        self.sock.is_full();
-                    }
                     self.session.count(0, n);
                     return Ok(n);
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.is_full(),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e),
             }
         }
@@ -261,24 +246,19 @@ impl<M: Machine> Link<M> {
             if ahead.is_empty() {
                 return self.write(cx, bytes);
             }
-            if self.sock.poll_writable(cx).is_pending() {
+            if self.wire.poll_writable(cx).is_pending() {
                 return Ok(0);
             }
-            let (ahead_len, all) = (ahead.len(), ahead.len() + bytes.len());
-            let slices = [IoSlice::new(ahead), IoSlice::new(bytes)];
-            match self.sock.get_ref().write_vectored(&slices) {
+            let ahead_len = ahead.len();
+            match self.wire.write_both(ahead, bytes) {
                 Ok(n) => {
-                    if n < all {
-                        self.sock.is_full();
-                    }
                     self.session.count(0, n);
                     self.machine.send_done(n.min(ahead_len));
                     if n > ahead_len {
                         return Ok(n - ahead_len);
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.is_full(),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e),
             }
         }
@@ -291,15 +271,17 @@ impl<M: Machine> Link<M> {
             if self.flush().await.is_err() {
                 return;
             }
-            let _ = self.socket().shutdown(Shutdown::Write);
+            if poll_fn(|cx| self.wire.poll_finish(cx)).await.is_err() {
+                return;
+            }
             let mut taken = 0;
             while taken < LINGER_BYTES {
-                poll_fn(|cx| self.sock.poll_readable(cx)).await;
-                let read = SCRATCH.with_borrow_mut(|scratch| self.sock.get_ref().read(scratch));
+                poll_fn(|cx| self.wire.poll_readable(cx)).await;
+                let read = SCRATCH.with_borrow_mut(|scratch| self.wire.read(scratch));
                 match read {
                     Ok(0) => return,
                     Ok(n) => taken += n,
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => self.sock.would_block_read(),
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                     Err(_) => return,
                 }
             }
@@ -339,6 +321,7 @@ mod tests {
     use crate::hub::session::Registry;
     use crate::io::run::{run, sleep};
     use std::convert::Infallible;
+    use std::io::Read;
     use std::net::Ipv4Addr;
     use std::time::Duration;
 

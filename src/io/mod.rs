@@ -39,9 +39,15 @@ pub mod storage;
 mod syslog;
 pub mod tcp;
 pub mod timer;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[path = "tls_none.rs"]
+#[cfg(not(feature = "tls"))]
+pub mod tls;
 pub mod udp;
 #[cfg(feature = "reload")]
 pub mod watch;
 #[cfg(feature = "watchdog")]
 pub mod watchdog;
+pub mod wire;
 pub mod zone;

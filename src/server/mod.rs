@@ -20,7 +20,7 @@ use crate::context::{self, Change, Context};
 use crate::hub::session::Kick;
 use crate::io::run::{self, Spawner, sleep};
 use crate::io::signal::{Request, Signals};
-use crate::io::{clock, files, log as tank, memory};
+use crate::io::{clock, files, log as tank, memory, tls};
 use crate::limits;
 use crate::service::{Applet, FEATURES, SERVICES};
 use options::Options;
@@ -165,6 +165,7 @@ async fn serve(
 ) -> Result<(), StartError> {
     let signals = Signals::new()
         .map_err(|e| StartError::new(1048, format!("signals cannot be received: {e}")))?;
+    tls::trust(&config.tls_ca);
     let cx = Context::new(config, options.demo, spawner);
     cx.set_file(options.config.as_deref());
     let open = cx.part::<listen::Listeners>();

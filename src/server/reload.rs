@@ -5,7 +5,7 @@ use crate::config::{Config, Mode, Vhost};
 use crate::context::{self, Change, Context, Edit, Rejected};
 use crate::hub::session::Kick;
 use crate::hub::{Settings, Source};
-use crate::io::{files, log as tank};
+use crate::io::{files, log as tank, tls};
 use crate::limits;
 use crate::server::listen::{Listeners, check_files};
 use crate::server::options::Options;
@@ -106,6 +106,7 @@ async fn follow(cx: &Rc<Context>, options: &Options, text: &[u8]) -> Result<(), 
         log::error!("the log stays as it is: {e}");
     }
     cx.stages.set_interval(new.pithy_print_ms.0);
+    tls::trust(&new.tls_ca);
     for vhost in &old.vhosts {
         follow_vhost(cx, vhost, new.block(&vhost.name));
     }

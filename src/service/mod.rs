@@ -347,4 +347,6 @@ pub const FEATURES: &[&str] = &[
     "transcode",
     #[cfg(feature = "exec")]
     "exec",
+    #[cfg(feature = "tls")]
+    "tls",
 ];

@@ -1,16 +1,18 @@
 //! Addresses of things on HTTP servers (RFC 3986, RFC 9110 §4.2.1).
 
-use crate::limits::URL_MAX;
+use crate::limits::{TLS, URL_MAX};
 use crate::proto::authority;
 use crate::proto::percent::decode;
 use std::fmt::{self, Write as _};
 
-/// An `http://` url.
+/// An `http://` or `https://` url.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
+    /// Whether it is `https://`.
+    pub secure: bool,
     /// Name or address, in small letters, without brackets.
     pub host: String,
-    /// The port, 80 when it names none.
+    /// The port; 80, with `https` 443, when it names none.
     pub port: u16,
     /// Path and query as they go into a request: begins with `/`, printable ASCII without spaces.
     pub target: String,
@@ -24,8 +26,10 @@ pub struct Url {
 pub enum Error {
     /// More than [`URL_MAX`] bytes.
     TooLong,
-    /// Not `http://`; TLS is not spoken.
+    /// Not `http://`.
     Scheme,
+    /// `https://`, and TLS is not in this image.
+    Tls,
     /// No host, or not a host and port.
     Host,
     /// A control character.
@@ -37,6 +41,7 @@ impl fmt::Display for Error {
         match self {
             Self::TooLong => write!(f, "the url has more than {URL_MAX} bytes"),
             Self::Scheme => f.write_str("the url does not begin with http://"),
+            Self::Tls => f.write_str("https:// is not in this image, it needs the feature tls"),
             Self::Host => f.write_str("no valid host and port in the url"),
             Self::Control => f.write_str("control character in the url"),
         }
@@ -48,7 +53,7 @@ impl std::error::Error for Error {}
 /// Without user and password, for logs.
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.target)
+        write!(f, "{}://{}{}", self.scheme(), self.authority(), self.target)
     }
 }
 
@@ -62,16 +67,20 @@ impl Url {
             return Err(Error::Control);
         }
         let (scheme, rest) = text.split_once("://").ok_or(Error::Scheme)?;
-        if !scheme.eq_ignore_ascii_case("http") {
+        let secure = scheme.eq_ignore_ascii_case("https");
+        if !secure && !scheme.eq_ignore_ascii_case("http") {
             return Err(Error::Scheme);
+        }
+        if secure && !TLS {
+            return Err(Error::Tls);
         }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
         let (user, place) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let (host, port) = authority::split(place, PORT).ok_or(Error::Host)?;
+        let (host, port) = authority::split(place, port(secure)).ok_or(Error::Host)?;
         let user = String::from_utf8(decode(user.as_bytes())).map_err(|_| Error::Host)?;
         let host = host.to_ascii_lowercase();
-        Ok(Self { host, port, target: encoded(target), user })
+        Ok(Self { secure, host, port, target: encoded(target), user })
     }
 
     /// Where `location` of an answer to this url leads: a whole url or, from here, a part of one.
@@ -83,7 +92,8 @@ impl Url {
             return Self::parse(location).map(|url| self.trusting(url));
         }
         if location.starts_with("//") {
-            return Self::parse(&format!("http:{location}")).map(|url| self.trusting(url));
+            return Self::parse(&format!("{}:{location}", self.scheme()))
+                .map(|url| self.trusting(url));
         }
         if location.len() > URL_MAX {
             return Err(Error::TooLong);
@@ -108,11 +118,22 @@ impl Url {
         }
     }
 
-    /// `host:port` as in the header `Host`: without the port when it is 80.
+    /// `host:port` as in the header `Host`: without the port when it is that of the scheme.
     pub fn authority(&self) -> String {
-        let all = authority::join(&self.host, self.port);
-        let plain = all.strip_suffix(":80").filter(|_| self.port == PORT);
-        plain.map(ToOwned::to_owned).unwrap_or(all)
+        let mut all = authority::join(&self.host, self.port);
+        if self.port == port(self.secure) {
+            all.truncate(all.rfind(':').unwrap_or(all.len()));
+        }
+        all
+    }
+
+    /// Whether both lead to the same server, asked in the same way.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        (self.secure, &self.host, self.port) == (other.secure, &other.host, other.port)
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
     }
 
     /// The value of the header `Authorization`, if the url names a user (RFC 7617).
@@ -121,14 +142,16 @@ impl Url {
     }
 
     fn trusting(&self, mut url: Self) -> Self {
-        if url.user.is_empty() && (&url.host, url.port) == (&self.host, self.port) {
+        if url.user.is_empty() && url.is_same_server(self) {
             url.user.clone_from(&self.user);
         }
         url
     }
 }
 
-const PORT: u16 = 80;
+fn port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
+}
 
 /// Path and query without the fragment.
 fn encoded(target: &str) -> String {
@@ -198,7 +221,7 @@ mod tests {
         for (text, error) in [
             ("", Error::Scheme),
             ("a/b", Error::Scheme),
-            ("https://a/", Error::Scheme),
+            ("ftp://a/", Error::Scheme),
             ("http://", Error::Host),
             ("http:///x", Error::Host),
             ("http://a:0/", Error::Host),
@@ -230,8 +253,34 @@ mod tests {
             let url = from.join(location).unwrap();
             assert_eq!((url.to_string().as_str(), url.user.as_str()), (to, user), "{location}");
         }
-        assert_eq!(from.join("https://a/"), Err(Error::Scheme));
+        assert_eq!(from.join("ftp://a/"), Err(Error::Scheme));
         assert_eq!(from.join("/x\u{1}"), Err(Error::Control));
+    }
+
+    #[test]
+    fn an_image_without_tls_says_so_and_one_with_it_keeps_servers_apart() {
+        if !TLS {
+            return assert_eq!(Url::parse("https://a/"), Err(Error::Tls));
+        }
+        for (text, port, shown) in [
+            ("HTTPS://A/x", 443, "https://a/x"),
+            ("https://a:443", 443, "https://a/"),
+            ("https://a:80", 80, "https://a:80/"),
+            ("http://a:443", 443, "http://a:443/"),
+        ] {
+            let url = Url::parse(text).unwrap();
+            assert_eq!((url.port, url.to_string().as_str()), (port, shown));
+        }
+        let from = Url::parse("https://u:p@a/b").unwrap();
+        for (location, to, user) in [
+            ("//a/c", "https://a/c", "u:p"),
+            ("/c", "https://a/c", "u:p"),
+            ("https://a:443/c", "https://a/c", "u:p"),
+            ("http://a:443/c", "http://a:443/c", ""),
+        ] {
+            let url = from.join(location).unwrap();
+            assert_eq!((url.to_string().as_str(), url.user.as_str()), (to, user), "{location}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Address {
     pub schema: String,
     /// The host of tcUrl, without port; an IPv6 address without brackets.
     pub host: String,
-    /// The port of tcUrl, 1935 when it has none.
+    /// The port of tcUrl; 1935, with `rtmps` 443, when it has none.
     pub port: u16,
     /// The vhost asked for: from `vhost=` or else the host.
     pub vhost: String,
@@ -42,15 +42,23 @@ pub fn connection(tc_url: &str) -> Result<Address, Error> {
     cleaned(parse(tc_url)?)
 }
 
-/// The tcUrl for a connection of our own to `server`, whose `port` is left out when it is 1935.
-/// The default vhost is not named.
-pub fn tc_url(server: &str, port: u16, vhost: &str, app: &str, param: &str) -> String {
+/// The tcUrl for a connection of our own to `server`, with TLS where it is `secure`; its `port` is
+/// left out when it is that of the protocol. The default vhost is not named.
+pub fn tc_url(
+    secure: bool,
+    server: &str,
+    port: u16,
+    vhost: &str,
+    app: &str,
+    param: &str,
+) -> String {
+    let schema = if secure { SECURE } else { "rtmp" };
     let host = if vhost == DEFAULT_VHOST || vhost.is_empty() { server } else { vhost };
     let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-    if port == PORT {
-        format!("rtmp://{open}{host}{close}/{app}{param}")
+    if port == default_port(schema) {
+        format!("{schema}://{open}{host}{close}/{app}{param}")
     } else {
-        format!("rtmp://{open}{host}{close}:{port}/{app}{param}")
+        format!("{schema}://{open}{host}{close}:{port}/{app}{param}")
     }
 }
 
@@ -111,7 +119,7 @@ fn parse(tc_url: &str) -> Result<Address, Error> {
     };
     let port = match port {
         Some(port) => port.trim().parse().ok().filter(|&port| port != 0),
-        None => Some(PORT),
+        None => Some(default_port(schema)),
     };
     let mut address = Address {
         schema: schema.into(),
@@ -175,7 +183,14 @@ const fn bounded(part: &'static str, text: &str, max: usize) -> Result<(), Error
     if text.len() > max { Err(Error::TooLong(part, max)) } else { Ok(()) }
 }
 
-const PORT: u16 = 1935;
+/// RTMP over TLS.
+pub const SECURE: &str = "rtmps";
+
+/// The port of a url that names none.
+pub fn default_port(schema: &str) -> u16 {
+    if schema.eq_ignore_ascii_case(SECURE) { 443 } else { 1935 }
+}
+
 const DEFAULT_VHOST_PARAM: &str = "?vhost=__defaultVhost__";
 
 #[cfg(test)]
@@ -306,8 +321,13 @@ mod tests {
 
     #[test]
     fn a_url_of_our_own_names_port_and_vhost_when_needed() {
-        assert_eq!(tc_url("1.2.3.4", 1935, DEFAULT_VHOST, "app", ""), "rtmp://1.2.3.4/app");
-        assert_eq!(tc_url("1.2.3.4", 19350, "v", "app", "?x=1"), "rtmp://v:19350/app?x=1");
-        assert_eq!(tc_url("::1", 19350, "", "app", ""), "rtmp://[::1]:19350/app");
+        let plain = |server, port, vhost, param| tc_url(false, server, port, vhost, "app", param);
+        assert_eq!(plain("1.2.3.4", 1935, DEFAULT_VHOST, ""), "rtmp://1.2.3.4/app");
+        assert_eq!(plain("1.2.3.4", 19350, "v", "?x=1"), "rtmp://v:19350/app?x=1");
+        assert_eq!(plain("::1", 19350, "", ""), "rtmp://[::1]:19350/app");
+        assert_eq!(tc_url(true, "h", 443, "", "app", ""), "rtmps://h/app");
+        assert_eq!(tc_url(true, "h", 1935, "v", "app", ""), "rtmps://v:1935/app");
+        assert_eq!(connection("rtmps://h/app").unwrap().port, 443);
+        assert_eq!(connection("rtmps://h:1935/app").unwrap().port, 1935);
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn traverse(cx: &Rc<Context>, client: &Client) -> Result<(), Re
         // What it would have connected to over RTMP.
         ClientKind::HttpPlay => {
             let vhost = vhost_there(cluster, &client.vhost.name);
-            url::tc_url("origin", 1935, &vhost, app, &client.param)
+            url::tc_url(false, "origin", 1935, &vhost, app, &client.param)
         }
         _ => client.caller.tc_url.clone(),
     };

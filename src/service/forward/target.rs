@@ -2,18 +2,19 @@
 
 use crate::config::{Config, DEFAULT_VHOST};
 use crate::hub::{Caller, Client, StreamKey};
+use crate::limits;
 use crate::proto::authority;
 use crate::proto::rtmp::client::Role;
 use crate::proto::rtmp::command::Style;
 use crate::proto::rtmp::url;
 use crate::service::relay::Aim;
-use crate::service::relay::upstream::PORT;
+use crate::service::relay::upstream::{PORT, TLS};
 use std::rc::Rc;
 
 /// A destination with its variables replaced.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// `host`, `host:port` or `srv:name`, without keys.
+    /// `host`, `host:port` or `srv:name`, without keys; behind `rtmps://` where it is over TLS.
     pub(super) server: String,
     /// The same, with `#2` for the second destination of a stream there.
     pub(super) name: String,
@@ -23,7 +24,7 @@ pub(super) struct Target {
 impl Target {
     /// What `text` says of the stream `key`, which was published with `param`: a server, which gets
     /// the stream under its own names, or `rtmp://server/app/stream`, where the last part with its
-    /// parameters is the stream.
+    /// parameters is the stream. The same with `rtmps://`.
     pub(super) fn new(
         text: &str,
         key: &StreamKey,
@@ -36,11 +37,13 @@ impl Target {
             .replace("[app]", key.app())
             .replace("[stream]", key.stream())
             .replace("[param]", param);
-        if filled.starts_with("rtmps://") {
+        let secure = filled.starts_with(TLS);
+        if secure && !limits::TLS {
             return Err(format!("{}: TLS is not in this image; {RECIPE}", without_key(&filled)));
         }
         let publish = |stream: String| Role::Publish { stream, style: Style::Fmle };
-        let Some(rest) = filled.strip_prefix("rtmp://") else {
+        let scheme = if secure { TLS } else { "rtmp://" };
+        let Some(rest) = filled.strip_prefix(scheme) else {
             let stream = format!("{}{param}", key.stream());
             let caller = caller.clone();
             let aim = Aim { caller, ..Aim::new(vhost, key.app(), true, publish(stream), vhost) };
@@ -50,13 +53,17 @@ impl Target {
         let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
         let (app, stream) = path.rsplit_once('/').unwrap_or((path, ""));
         if server.is_empty() || app.is_empty() || stream.is_empty() {
-            return Err(format!("{} is not rtmp://server/app/stream", without_key(&filled)));
+            return Err(format!("{} is not {scheme}server/app/stream", without_key(&filled)));
+        }
+        if secure && server.starts_with("srv:") {
+            return Err(format!("{}: {NO_SERVICE}", without_key(&filled)));
         }
         let mut aim = Aim::new("", app, false, publish(format!("{stream}{query}")), vhost);
         if !server.starts_with("srv:") {
-            aim.tc_url = Some(format!("rtmp://{server}/{app}"));
+            aim.tc_url = Some(format!("{scheme}{server}/{app}"));
         }
-        Ok(Self { server: server.to_owned(), name: server.to_owned(), aim })
+        let server = if secure { format!("{TLS}{server}") } else { server.to_owned() };
+        Ok(Self { name: server.clone(), server, aim })
     }
 
     /// Whether the stream would come back: the destination is the server that the publisher calls,
@@ -64,6 +71,7 @@ impl Target {
     /// stream. Where names hide it, it is found when the connection is made.
     pub(super) fn is_ourselves(&self, config: &Config, client: &Client) -> bool {
         let called = url::connection(&client.caller.tc_url).unwrap_or_default();
+        // What stands behind TLS is not known.
         let Some((host, port)) = authority::split(&self.server, PORT) else { return false };
         let local = matches!(host, "127.0.0.1" | "localhost" | "::1") || host == called.host;
         let listened = config.listen.iter().any(|endpoint| endpoint.port == port);
@@ -87,7 +95,10 @@ fn without_key(url: &str) -> String {
 }
 
 /// What to do instead.
-const RECIPE: &str = "let stunnel speak it, docs/en/cluster.md, \"RTMPS\"";
+const RECIPE: &str =
+    "build it with the feature tls, or let stunnel speak it, docs/en/cluster.md, \"RTMPS\"";
+/// Of what DNS says to be the servers of a service anybody may have certificates.
+const NO_SERVICE: &str = "over TLS a server has to be named, srv: is not possible";
 
 #[cfg(test)]
 mod tests {
@@ -129,9 +140,19 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_said_without_the_key() {
-        let tls =
-            Target::new("rtmps://a.example/live/SECRET", &key(), "", &Rc::default()).unwrap_err();
-        assert!(tls.contains("stunnel") && !tls.contains("SECRET"), "{tls}");
+        let tls = Target::new("rtmps://a.example/live/SECRET", &key(), "", &Rc::default());
+        if limits::TLS {
+            let Target { server, aim, .. } = tls.unwrap();
+            assert_eq!(server, "rtmps://a.example");
+            assert_eq!(aim.tc_url.unwrap(), "rtmps://a.example/live");
+            let service =
+                Target::new("rtmps://srv:_rtmps._tcp.a/live/SECRET", &key(), "", &Rc::default());
+            let service = service.unwrap_err();
+            assert!(service.contains("named") && !service.contains("SECRET"), "{service}");
+        } else {
+            let tls = tls.unwrap_err();
+            assert!(tls.contains("stunnel") && !tls.contains("SECRET"), "{tls}");
+        }
         for text in ["rtmp://", "rtmp://a", "rtmp://a/b", "rtmp://a/b/", "rtmp:///b/c"] {
             assert!(Target::new(text, &key(), "", &Rc::default()).is_err(), "{text}");
         }

@@ -302,8 +302,9 @@ async fn attempt(cx: &Rc<Context>, worker: &Worker, source: &Source, paced: bool
         Source::File(path, format) => Box::pin(body::file(attempt, path, *format)).await,
         Source::Http(url, format) => Box::pin(body::http(attempt, url, *format, paced)).await,
         Source::Hls(url) => Box::pin(hls::pull(attempt, url)).await,
-        Source::Rtmp { host, port, tc_url, app, stream } => {
-            let asked = rtmp::Asked { host, port: *port, tc_url, app, stream };
+        Source::Rtmp { host, port, secure, tc_url, app, stream } => {
+            let (port, secure) = (*port, *secure);
+            let asked = rtmp::Asked { host, port, secure, tc_url, app, stream };
             Box::pin(rtmp::pull(attempt, &asked)).await
         }
         Source::Udp { address, port, interface } => {

@@ -3,6 +3,7 @@
 use crate::config::{Config, Engine, Ingest, InputType};
 use crate::format::ts;
 use crate::hub::StreamKey;
+use crate::limits::TLS;
 use crate::proto::authority;
 use crate::proto::http::url as http;
 use crate::proto::rtmp::url as rtmp;
@@ -45,6 +46,8 @@ pub(super) enum Source {
         host: String,
         /// Its port.
         port: u16,
+        /// Whether it is spoken to over TLS.
+        secure: bool,
         /// `rtmp://host/app?parameters`.
         tc_url: String,
         /// App without parameters.
@@ -132,7 +135,13 @@ impl Source {
         };
         match scheme.to_ascii_lowercase().as_str() {
             "file" => Self::parse(rest),
-            "http" => {
+            "https" if !TLS => {
+                Err("https is not spoken (it needs the feature tls; or stunnel, and http here)")
+            }
+            "rtmps" if !TLS => {
+                Err("rtmps is not spoken (it needs the feature tls; or stunnel, and rtmp here)")
+            }
+            "http" | "https" => {
                 let parsed = http::Url::parse(url).map_err(|_| "the url is no valid one")?;
                 let path = parsed.target.split('?').next().unwrap_or_default();
                 if ends_with(path, ".m3u8") || ends_with(path, ".m3u") {
@@ -142,8 +151,7 @@ impl Source {
                     .ok_or("over http only .flv, .ts, .aac, .mp3 and .m3u8 are read")?;
                 Ok(Self::Http(parsed, format))
             }
-            "https" => Err("https is not spoken (put stunnel in front of it, and http here)"),
-            "rtmp" => Self::rtmp(url).ok_or("the url is no valid one"),
+            "rtmp" | "rtmps" => Self::rtmp(url).ok_or("the url is no valid one"),
             "udp" => Self::udp(rest).ok_or("the url is no valid one"),
             "rtsp" => rtsp::Url::parse(url).map(Self::Rtsp).ok_or("the url is no valid one"),
             _ => Err("this kind of url is not read"),
@@ -153,8 +161,9 @@ impl Source {
     fn rtmp(url: &str) -> Option<Self> {
         let (tc_url, stream) = url.rsplit_once('/')?;
         let address = rtmp::discovery(tc_url, stream).ok()?;
-        let rtmp::Address { host, port, app, .. } = address;
-        Some(Self::Rtmp { host, port, tc_url: tc_url.into(), app, stream: stream.into() })
+        let rtmp::Address { schema, host, port, app, .. } = address;
+        let secure = schema.eq_ignore_ascii_case(rtmp::SECURE);
+        Some(Self::Rtmp { host, port, secure, tc_url: tc_url.into(), app, stream: stream.into() })
     }
 
     /// `[@][address]:port[?localaddr=interface]`; without an address, any.
@@ -212,6 +221,7 @@ mod tests {
     #[test]
     fn what_can_be_read_is_read_without_a_program() {
         const OWN: &str = "output rtmp://127.0.0.1:[port]/live?vhost=[vhost]/s;";
+        let tls = |with, without| if TLS { with } else { without };
         let cases = [
             ("url ./a.flv;", "", OWN, "native paced"),
             ("url a.TS; type file;", "ffmpeg f;", OWN, "native paced"),
@@ -220,8 +230,15 @@ mod tests {
             ("type stream; url http://h/a.flv?x=1;", "", OWN, "native"),
             ("type file; url http://h/a.ts;", "", OWN, "native paced"),
             ("type stream; url http://h/a.m3u8;", "ffmpeg f;", OWN, "native paced"),
-            ("type stream; url https://h/a.m3u8;", "", OWN, "impossible"),
-            ("type stream; url https://h/a.m3u8;", "ffmpeg f;", OWN, "program"),
+            ("type stream; url https://h/a.m3u8;", "", OWN, tls("native paced", "impossible")),
+            (
+                "type stream; url https://h/a.m3u8;",
+                "ffmpeg f;",
+                OWN,
+                tls("native paced", "program"),
+            ),
+            ("type stream; url https://h/a.flv;", "", OWN, tls("native", "impossible")),
+            ("type stream; url rtmps://h/live/s;", "", OWN, tls("native", "impossible")),
             ("type stream; url rtmp://h/live/s;", "ffmpeg f;", OWN, "native"),
             ("type stream; url rtsp://u:p@h/1;", "", OWN, "native"),
             ("type stream; url udp://@239.1.1.1:5000?localaddr=eth0;", "", OWN, "native"),

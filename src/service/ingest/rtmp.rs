@@ -18,6 +18,7 @@ use std::task::Poll;
 pub(super) struct Asked<'a> {
     pub(super) host: &'a str,
     pub(super) port: u16,
+    pub(super) secure: bool,
     pub(super) tc_url: &'a str,
     pub(super) app: &'a str,
     pub(super) stream: &'a str,
@@ -28,15 +29,15 @@ const BUFFER_MS: u32 = 1000;
 
 /// Plays until the server ends it.
 pub(super) async fn pull(attempt: &Attempt<'_>, asked: &Asked<'_>) -> Result<(), Over> {
-    let connecting = connect::host(asked.host, asked.port, INGEST_CONNECT);
-    let socket = attempt.before(INGEST_CONNECT * 2, "connecting", connecting).await?;
-    let socket = socket.map_err(|e| Over::Failed(e.to_string()))?;
+    let connecting = connect::wire(asked.host, asked.port, asked.secure, INGEST_CONNECT);
+    let wire = attempt.before(INGEST_CONNECT * 3, "connecting", connecting).await?;
+    let wire = wire.map_err(|e| Over::Failed(e.to_string()))?;
     // Without it commands are slower, nothing else.
-    let _ = tcp::set_nodelay(socket.get_ref(), true);
+    let _ = tcp::set_nodelay(wire.socket(), true);
     let role = Role::Play { stream: asked.stream.into(), start: -2.0, buffer_ms: BUFFER_MS };
     let mut machine = Client::new(Config::new(asked.tc_url, asked.app, role));
     machine.set_media(Box::new(Media(Ingress::arena(attempt.cx))));
-    let mut link = Box::new(Link::new(socket, machine, attempt.session.clone()));
+    let mut link = Box::new(Link::new(wire, machine, attempt.session.clone()));
     let started = Box::pin(async {
         loop {
             match link.next().await {

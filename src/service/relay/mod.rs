@@ -181,13 +181,14 @@ impl From<Failure> for Refusal {
 /// Handshake, connect and, if `aim` has a role, play or publish, on a connection that was made.
 pub async fn open(cx: &Rc<Context>, dialled: Dialled, aim: &Aim) -> Result<Opened, Failure> {
     let mut dialled = dialled;
-    let Some(socket) = dialled.socket.take() else {
+    let Some(wire) = dialled.wire.take() else {
         return Err(Failure::Broken("the connection is gone".into()));
     };
     let peer = tcp::plain(dialled.address.ip());
-    let local = socket.get_ref().local_addr();
+    let local = wire.socket().local_addr();
     let local = local.map_or(Ipv4Addr::UNSPECIFIED.into(), |local| tcp::plain(local.ip()));
-    let made = || url::tc_url(&dialled.host, dialled.port, &aim.vhost, &aim.app, "");
+    let Dialled { host, port, secure, .. } = &dialled;
+    let made = || url::tc_url(*secure, host, *port, &aim.vhost, &aim.app, "");
     let tc_url = aim.tc_url.clone().unwrap_or_else(made);
     if aim.comes_back(cx, &tc_url, local, dialled.address) {
         return Err(Failure::Ourselves);
@@ -201,18 +202,18 @@ pub async fn open(cx: &Rc<Context>, dialled: Dialled, aim: &Aim) -> Result<Opene
     config.reconnects = true;
     config.args = aim.args(local);
     // Without them it is slower, or takes more memory of the kernel.
-    let _ = tcp::set_nodelay(socket.get_ref(), true);
+    let _ = tcp::set_nodelay(wire.socket(), true);
     if matches!(aim.role, Some(Role::Publish { .. })) {
-        let _ = tcp::set_send_buffer(socket.get_ref(), SNDBUF);
+        let _ = tcp::set_send_buffer(wire.socket(), SNDBUF);
         // A slow stream fits the kernel's buffer for long: that it is taken there says nothing.
-        let _ = tcp::set_patience(socket.get_ref(), UPSTREAM_STALL);
+        let _ = tcp::set_patience(wire.socket(), UPSTREAM_STALL);
     }
     let session = cx.part::<Relays>().session(cx, peer);
     let mut machine = Client::new(config);
     if matches!(aim.role, Some(Role::Play { .. })) {
         machine.set_media(Box::new(Media(Ingress::arena(cx))));
     }
-    let mut link = Link::new(socket, machine, session);
+    let mut link = Link::new(wire, machine, session);
     let mut step = "no handshake";
     loop {
         let Some(event) = within(UPSTREAM_TIMEOUT, link.next()).await else {

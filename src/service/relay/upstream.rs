@@ -3,7 +3,7 @@
 use super::{Aim, Failure, Opened, Relays, balance, open};
 use crate::context::Context;
 use crate::hub::StreamKey;
-use crate::io::tcp::Socket;
+use crate::io::wire::Wire;
 use crate::io::{connect, resolve};
 use crate::limits::UPSTREAM_TIMEOUT;
 use crate::proto::authority;
@@ -18,8 +18,10 @@ pub const PORT: u16 = 1935;
 
 /// A connection that was made.
 pub struct Dialled {
-    /// The socket, until somebody takes it.
-    pub(super) socket: Option<Socket>,
+    /// The connection, until somebody takes it.
+    pub(super) wire: Option<Wire>,
+    /// Whether it is over TLS.
+    pub secure: bool,
     /// As the configuration, or DNS, names it.
     pub host: String,
     /// Its port.
@@ -53,13 +55,17 @@ pub struct Upstream {
     /// What the names stood for at the last attempt.
     found: Cell<usize>,
     /// Where a server sent us, for the next attempt.
-    preferred: RefCell<Option<(String, u16)>>,
+    preferred: RefCell<Option<Place>>,
 }
+
+/// Host, port, and whether it is spoken to over TLS.
+type Place = (String, u16, bool);
 
 struct Candidate {
     name: String,
     host: String,
     port: u16,
+    secure: bool,
     addresses: Option<Vec<SocketAddr>>,
     error: Option<Failure>,
 }
@@ -90,10 +96,15 @@ impl Upstream {
     /// The next attempt is at the server that `url` names, if it is one.
     pub fn prefer(&self, url: Option<&str>) {
         let address = url.and_then(|url| url::connection(url).ok());
-        if let Some(address) = address.filter(|address| !address.host.is_empty()) {
-            log::info!("sent to {}", authority::join(&address.host, address.port));
-            *self.preferred.borrow_mut() = Some((address.host, address.port));
+        let Some(address) = address.filter(|address| !address.host.is_empty()) else { return };
+        let secure = address.schema.eq_ignore_ascii_case(url::SECURE);
+        let name = authority::join(&address.host, address.port);
+        // Who is only to be reached over TLS sends nobody anywhere else.
+        if !secure && self.servers.borrow().0.iter().all(|server| server.starts_with(TLS)) {
+            return log::warn!("sent to {name} without TLS, which is not followed");
         }
+        log::info!("sent to {name}");
+        *self.preferred.borrow_mut() = Some((address.host, address.port, secure));
     }
 
     /// This server, or address, goes behind all others.
@@ -138,9 +149,9 @@ impl Upstream {
     async fn dial(&self, cx: &Context) -> Result<Dialled, Failure> {
         self.attempt.set(self.attempt.get().saturating_add(1));
         let (servers, hash) = self.servers.borrow().clone();
-        if let Some((host, port)) = self.preferred.take() {
+        if let Some((host, port, secure)) = self.preferred.take() {
             let (name, addresses) = (authority::join(&host, port), None);
-            let sent_to = Candidate { name, host, port, addresses, error: None };
+            let sent_to = Candidate { name, host, port, secure, addresses, error: None };
             if let Ok(reached) = self.reach(&sent_to, hash).await {
                 return Ok(reached);
             }
@@ -168,7 +179,7 @@ impl Upstream {
     }
 
     async fn reach(&self, candidate: &Candidate, hash: bool) -> Result<Dialled, Failure> {
-        let Candidate { name, host, port, addresses, error } = candidate;
+        let Candidate { name, host, port, secure, addresses, error } = candidate;
         if let Some(error) = error {
             return Err(error.clone());
         }
@@ -188,8 +199,9 @@ impl Upstream {
         })?;
         let peer = socket.get_ref().peer_addr();
         let address = peer.map_err(|e| Failure::Broken(e.to_string()))?;
-        let (host, port) = (host.clone(), *port);
-        Ok(Dialled { socket: Some(socket), host, port, address })
+        let wire = connect::over(socket, host, *port, *secure, UPSTREAM_TIMEOUT).await;
+        let wire = Some(wire.map_err(Failure::Connect)?);
+        Ok(Dialled { wire, secure: *secure, host: host.clone(), port: *port, address })
     }
 }
 
@@ -200,6 +212,7 @@ async fn expand(server: &str, candidates: &mut Vec<Candidate>) {
         name: name.clone(),
         host: String::new(),
         port: 0,
+        secure: false,
         addresses: None,
         error: Some(error),
     };
@@ -209,6 +222,7 @@ async fn expand(server: &str, candidates: &mut Vec<Candidate>) {
                 name: authority::join(&target.host, target.port),
                 host: target.host,
                 port: target.port,
+                secure: false,
                 addresses: Some(target.addresses),
                 error: None,
             })),
@@ -216,15 +230,24 @@ async fn expand(server: &str, candidates: &mut Vec<Candidate>) {
         }
         return;
     }
-    let bare = server.strip_prefix("rtmp://").unwrap_or(server).trim_end_matches('/');
-    candidates.push(match authority::split(bare, PORT) {
+    let (bare, secure) = match server.strip_prefix(TLS) {
+        Some(bare) => (bare, true),
+        None => (server.strip_prefix("rtmp://").unwrap_or(server), false),
+    };
+    let port = if secure { url::default_port(url::SECURE) } else { PORT };
+    candidates.push(match authority::split(bare.trim_end_matches('/'), port) {
         Some((host, port)) => Candidate {
             name: authority::join(host, port),
             host: host.to_owned(),
             port,
+            secure,
             addresses: None,
             error: None,
         },
         None => failed(Failure::Config(format!("{server} is no host, host:port or srv:name"))),
     });
 }
+
+/// In front of a server that is spoken to over TLS. A service (`srv:`) has no name that its servers'
+/// certificates would be for.
+pub const TLS: &str = "rtmps://";
