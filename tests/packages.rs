@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{RUNNEL, TempDir, python, run, skip_image, tool};
+use common::{RUNNEL, TempDir, python, run, tool};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,9 +21,7 @@ fn target() -> &'static Path {
 
 /// The image of `board`, and the packages that `boards/package` makes of it.
 fn package(kind: &str, board: &str) -> Option<PathBuf> {
-    if !target().join("boards").join(board).join("runnel").is_file() {
-        return skip_image(&format!("an image of {board}, made by boards/build"));
-    }
+    common::image(board)?;
     let copy = TempDir::new();
     // It writes hashes into buildroot/, which here is a copy.
     let tree = copy.join("tree");

@@ -30,13 +30,10 @@ const CONF: &str = "
         dvr { enabled on; dvr_path /tmp/rec/[stream]-[2006].flv; }
     }";
 
-/// Image, and whether there are a kernel and qemu; says what is missing.
+/// The image, when there are a kernel and qemu, too; says what is missing.
 fn image() -> Option<PathBuf> {
+    let image = common::image("imx6ull")?;
     let target = Path::new(RUNNEL).ancestors().nth(2).unwrap();
-    let image = target.join("boards/imx6ull/runnel");
-    if !image.exists() {
-        return skip_image("target/boards/imx6ull/runnel, made by boards/build imx6ull");
-    }
     if !target.join("system/root/boot").exists() {
         return skip_image("a kernel, fetched by boards/system setup");
     }
