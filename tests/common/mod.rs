@@ -328,7 +328,10 @@ pub fn images() -> Option<PathBuf> {
 /// The image of `board`; says so when it is not there.
 pub fn image(board: &str) -> Option<PathBuf> {
     let image = images().map(|dir| dir.join(board).join("runnel")).filter(|path| path.is_file());
-    image.or_else(|| skip_image(&format!("an image of {board}, made by boards/build")))
+    let wanted = std::env::var("RUNNEL_BOARDS").unwrap_or_default();
+    let wanted = wanted.split_whitespace().any(|name| name == board);
+    let what = format!("an image of {board}, made by boards/build");
+    image.or_else(|| skip_unless(wanted, &what))
 }
 
 fn skip_unless<T>(required: bool, what: &str) -> Option<T> {
