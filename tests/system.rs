@@ -61,6 +61,7 @@ fn a_board_boots_serves_a_stream_and_passes_the_year_2038() {
     fs::write(&conf, CONF).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("boards/system");
     let mut machine = Command::new(script);
+    machine.env("CARGO_TARGET_DIR", image.ancestors().nth(3).unwrap());
     machine.arg("run").args([&image, &conf]).args([port.to_string(), http.to_string()]);
     // Booting takes some seconds; the kernel does not take over a later time than 2^31.
     machine.args(["-rtc", "base=2038-01-19T03:13:30"]);
