@@ -179,6 +179,8 @@ fn board_with(from: &str, to: &str) -> TempDir {
     for file in ["Cargo.toml", "build.rs", "boards/build", "conf/board.conf", "src/limits.rs"] {
         fs::copy(root().join(file), dir.join(file)).unwrap();
     }
+    run(&tool("cp").unwrap(), ["-r".into(), root().join("src/limits"), dir.join("src/limits")]);
+    fs::write(dir.join("src/lib.rs"), "pub mod limits;").unwrap();
     let board = fs::read_to_string(root().join("boards/imx6ull.toml")).unwrap();
     assert!(board.contains(from), "{board}");
     fs::write(dir.join("boards/x.toml"), board.replace(from, to)).unwrap();
@@ -199,7 +201,7 @@ fn said_of(rustc: &Path, dir: &TempDir) -> [String; 2] {
     };
     assert_eq!(compile(&["build.rs", "-o", "written"]), "");
     let written = complaint(dir, &mut Command::new(dir.join("written")));
-    let lib = ["--crate-type=lib", "--emit=metadata", "src/limits.rs"];
+    let lib = ["--crate-type=lib", "--emit=metadata", "src/lib.rs"];
     let summed = if written.is_empty() { compile(&lib) } else { String::new() };
     [written, summed]
 }
