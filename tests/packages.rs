@@ -1,11 +1,12 @@
 //! What is made for Buildroot, OpenWrt, Debian and containers: it parses, and installs what it says.
+//! And what is said of a board's file with mistakes.
 
 // Once is enough: the images are not those of this build.
 #![cfg(feature = "hls")]
 
 mod common;
 
-use common::{RUNNEL, TempDir, python, run, skip_image, tool};
+use common::{RUNNEL, TempDir, python, run, tool};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,9 +21,7 @@ fn target() -> &'static Path {
 
 /// The image of `board`, and the packages that `boards/package` makes of it.
 fn package(kind: &str, board: &str) -> Option<PathBuf> {
-    if !target().join("boards").join(board).join("runnel").is_file() {
-        return skip_image(&format!("an image of {board}, made by boards/build"));
-    }
+    common::image(board)?;
     let copy = TempDir::new();
     // It writes hashes into buildroot/, which here is a copy.
     let tree = copy.join("tree");
@@ -137,7 +136,7 @@ fn the_archive_for_routers_has_the_image_and_its_hash() {
 
 #[test]
 fn a_package_of_debian_installs_program_configuration_and_unit() {
-    for (board, arch) in [("imx6ull", "armhf"), ("x86-vps", "amd64")] {
+    for (board, arch) in [("imx6ull", "armhf"), ("rpi4", "arm64"), ("x86-vps", "amd64")] {
         let Some(deb) = package("deb", board) else { continue };
         let deb = deb.to_str().unwrap();
         let dpkg = tool("dpkg-deb").unwrap();
@@ -168,6 +167,86 @@ fn a_container_has_nothing_but_the_program() {
     for line in recipe.lines().filter(|line| line.starts_with("COPY")) {
         let from = line.split(' ').find(|word| !word.starts_with("--") && *word != "COPY").unwrap();
         assert!(dir.join(from).exists(), "{line}");
+    }
+}
+
+/// What the build needs to look at a board `x`, whose file is that of `imx6ull` with `from` made `to`.
+fn board_with(from: &str, to: &str) -> TempDir {
+    let dir = TempDir::new();
+    for part in ["boards", "src", "conf"] {
+        fs::create_dir(dir.join(part)).unwrap();
+    }
+    for file in ["Cargo.toml", "build.rs", "boards/build", "conf/board.conf", "src/limits.rs"] {
+        fs::copy(root().join(file), dir.join(file)).unwrap();
+    }
+    run(&tool("cp").unwrap(), ["-r".into(), root().join("src/limits"), dir.join("src/limits")]);
+    fs::write(dir.join("src/lib.rs"), "pub mod limits;").unwrap();
+    let board = fs::read_to_string(root().join("boards/imx6ull.toml")).unwrap();
+    assert!(board.contains(from), "{board}");
+    fs::write(dir.join("boards/x.toml"), board.replace(from, to)).unwrap();
+    dir
+}
+
+/// What a step of the build complains about, there.
+fn complaint(dir: &TempDir, command: &mut Command) -> String {
+    let command = command.current_dir(dir.path()).env("OUT_DIR", dir.path()).env("BOARD", "x");
+    let out = command.env("CARGO_CFG_TARGET_POINTER_WIDTH", "64").output().unwrap();
+    if out.status.success() { String::new() } else { String::from_utf8(out.stderr).unwrap() }
+}
+
+/// What is said of a board by build.rs, and by the compiler, which sums up its limits.
+fn said_of(rustc: &Path, dir: &TempDir) -> [String; 2] {
+    let compile = |args: &[&str]| {
+        complaint(dir, Command::new(rustc).args(["--edition=2024", "-Awarnings"]).args(args))
+    };
+    assert_eq!(compile(&["build.rs", "-o", "written"]), "");
+    let written = complaint(dir, &mut Command::new(dir.join("written")));
+    let lib = ["--crate-type=lib", "--emit=metadata", "src/lib.rs"];
+    let summed = if written.is_empty() { compile(&lib) } else { String::new() };
+    [written, summed]
+}
+
+#[test]
+fn a_board_file_with_a_mistake_is_told_with_its_line() {
+    let Some(rustc) = tool("rustc") else { return };
+    for (from, to, what) in [
+        ("[\"pi\"]", "[\"pi\", \"teleport\"]", " line 3: there is no feature teleport\n"),
+        ("max_clients = 110", "max_clients = many", " line 12: max_clients: invalid digit"),
+        ("max_streams = 8", "max_dreams = 8", " line 11: max_dreams is none of max_streams,"),
+        ("sndbuf = 131072", "", ": sndbuf is not set\n"),
+        ("target = ", "memory = 1\ntarget = ", " line 7: memory is there already\n"),
+    ] {
+        let dir = board_with(from, to);
+        let what = format!("boards/x.toml{what}");
+        let [written, _] = said_of(&rustc, &dir);
+        assert!(written.contains(&what), "{what}: {written}");
+        if to.contains("teleport") {
+            let said = complaint(&dir, Command::new(dir.join("boards/build")).arg("x"));
+            assert_eq!(said, format!("boards/build: {what}"));
+        }
+    }
+}
+
+#[test]
+fn limits_that_do_not_fit_a_board_are_told_with_the_line_and_the_sum() {
+    let Some(rustc) = tool("rustc") else { return };
+    for (from, to, parts) in [
+        (
+            "max_clients = 110",
+            "max_clients = 111000",
+            ["boards/x.toml line 10: these limits need ", " bytes at most, memory is 83886080"],
+        ),
+        (
+            "message_max = 1048576",
+            "message_max = 2097152",
+            ["error", "a ring must hold four of the longest messages"],
+        ),
+        ("max_clients = 110", "max_clients = 100", ["", ""]),
+    ] {
+        let [written, summed] = said_of(&rustc, &board_with(from, to));
+        assert_eq!(written, "", "{to}");
+        assert!(parts.iter().all(|part| summed.contains(part)), "{to}: {summed}");
+        assert_eq!(summed.is_empty(), parts[0].is_empty(), "{to}: {summed}");
     }
 }
 

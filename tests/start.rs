@@ -387,6 +387,21 @@ fn a_directive_of_a_part_that_is_missing_warns_once() {
     assert_eq!(status, Some(255), "{said}");
 }
 
+#[test]
+fn too_little_memory_is_told_at_start_with_the_number_to_lower() {
+    let Some(prlimit) = tool("prlimit") else { return };
+    let (port, dir) = (free_port(), TempDir::new());
+    let conf = format!("listen 127.0.0.1:{port}; max_connections 100;\n");
+    fs::write(dir.join("test.conf"), conf + "daemon off; srs_log_tank console;\n").unwrap();
+    let mut command = Command::new(prlimit);
+    command.arg(format!("--as={}", limits::worst_case(50)));
+    let server = Server::spawn(command.args([RUNNEL, "-c", "test.conf"]), port, dir);
+    let line = server.line("the limits allow for");
+    let needed = format!("{} bytes of memory, there are", limits::worst_case(100));
+    assert!(line.contains(&needed), "{line}");
+    assert!(line.contains("[warn]") && line.contains("lower m"), "{line}");
+}
+
 #[cfg(not(feature = "demo"))]
 #[test]
 fn a_test_picture_that_is_not_in_the_image_is_asked_for_in_vain() {

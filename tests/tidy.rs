@@ -199,6 +199,13 @@ fn every_feature_is_described_used_and_offered() {
         }
         described = line.starts_with('#');
     }
+    let options = config_in.as_deref().unwrap_or_default().lines();
+    for option in options.filter_map(|line| line.strip_prefix("config BR2_PACKAGE_RUNNEL_FEATURE_"))
+    {
+        if !features.contains(&option.to_lowercase().replace('_', "-")) {
+            broken.push(format!("{option}: an option for Buildroot without a feature"));
+        }
+    }
     for board in fs::read_dir(root().join("boards")).unwrap() {
         let path = board.unwrap().path();
         if path.extension().is_none_or(|ending| ending != "toml") {

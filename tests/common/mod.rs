@@ -306,17 +306,37 @@ pub fn newer_ffmpeg() -> Option<PathBuf> {
 
 /// Says that a test needs what is missing.
 pub fn skip<T>(what: &str) -> Option<T> {
-    skip_unless("RUNNEL_TEST_REQUIRE", what)
+    skip_unless(std::env::var_os("RUNNEL_TEST_REQUIRE").is_some(), what)
 }
 
-/// The same for images of boards, which take long to make: `.ci/boards` makes and wants them.
+/// The same for images of boards, which take long to make, where `RUNNEL_BOARDS` names some. When it
+/// is `none` they are not even looked for.
 pub fn skip_image<T>(what: &str) -> Option<T> {
-    skip_unless("RUNNEL_BOARDS", what)
+    skip_unless(std::env::var_os("RUNNEL_BOARDS").is_some() && !without_images(), what)
 }
 
-fn skip_unless<T>(required: &str, what: &str) -> Option<T> {
+fn without_images() -> bool {
+    std::env::var_os("RUNNEL_BOARDS").is_some_and(|value| value == "none")
+}
+
+/// Where the images of boards are, unless they are not to be looked for.
+pub fn images() -> Option<PathBuf> {
+    let target = Path::new(RUNNEL).ancestors().nth(2).expect("in target/PROFILE");
+    (!without_images()).then(|| target.join("boards"))
+}
+
+/// The image of `board`; says so when it is not there.
+pub fn image(board: &str) -> Option<PathBuf> {
+    let image = images().map(|dir| dir.join(board).join("runnel")).filter(|path| path.is_file());
+    let wanted = std::env::var("RUNNEL_BOARDS").unwrap_or_default();
+    let wanted = wanted.split_whitespace().any(|name| name == board);
+    let what = format!("an image of {board}, made by boards/build");
+    image.or_else(|| skip_unless(wanted, &what))
+}
+
+fn skip_unless<T>(required: bool, what: &str) -> Option<T> {
     let test = thread::current().name().unwrap_or_default().to_owned();
-    assert!(std::env::var_os(required).is_none(), "{test} needs {what}");
+    assert!(!required, "{test} needs {what}");
     // Not by a macro: what those print is only shown when the test fails.
     let _ = writeln!(std::io::stderr(), "SKIPPED: needs {what} ({test})");
     None

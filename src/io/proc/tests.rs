@@ -276,6 +276,12 @@ fn rates_are_those_between_two_samples() {
     assert_eq!(figures.net_rates, [(500.0, 0.0), (0.0, 1000.0)]);
 }
 
+/// Whether qemu-user made up /proc/self/stat: it says that there are no threads.
+fn made_up() -> bool {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    text.rsplit_once(')').unwrap().1.split_whitespace().nth(17) == Some("0")
+}
+
 #[test]
 fn this_machine_is_seen_as_it_is() {
     let mut stats = Stats::new(&[]);
@@ -292,6 +298,9 @@ fn this_machine_is_seen_as_it_is() {
     let used = (cpu() - before) / start.elapsed().as_secs_f64();
     assert!(figures.ok);
     assert_eq!(figures.process.pid, std::process::id());
+    if made_up() {
+        return;
+    }
     assert!(figures.process.ppid > 0 && figures.process.threads > 0);
     assert!(figures.process.resident_kb > 100);
     assert!(figures.process.most_kb >= figures.process.resident_kb);
