@@ -287,16 +287,7 @@ fn a_reload_turns_transcoding_on_and_off_while_a_stream_goes_on() {
     let server = server("", "");
     let _publisher = Peer::publish(&server, "s");
     server.line("start publish");
-    let reload = |vhost: &str, count: usize| {
-        let text = format!(
-            "listen 127.0.0.1:{}; daemon off; srs_log_tank console;\n\
-             vhost __defaultVhost__ {{ min_latency on; {vhost} }}",
-            server.port
-        );
-        fs::write(server.dir.join("test.conf"), text).unwrap();
-        server.signal(Signal::HUP);
-        server.line_number("reload config success", count);
-    };
+    let reload = |vhost: &str, count| reload(&server, vhost, count);
     reload(&on, 1);
     let first = pid(&server, 1);
     assert!(is_alive(first));

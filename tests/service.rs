@@ -7,7 +7,7 @@ mod common;
 use common::client::{Peer, play, publish};
 use common::{RUNNEL, SOON, Server, TempDir, eventually, free_port, skip, tool};
 use runnel::media::Kind;
-use runnel::proto::rtmp::client::{Config, Event, Role};
+use runnel::proto::rtmp::client::{Config, Event};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::Read as _;
@@ -210,34 +210,17 @@ fn a_server_with_asprocess_ends_with_its_parent() {
     assert!(log.contains("is gone (asprocess)"), "{log}");
 }
 
-/// A client that connects again when it is asked to.
-fn able(server: &Server, role: Role) -> Peer {
-    let config = Config { reconnects: true, ..Config::new(server.tc_url(), "live", role) };
-    let mut peer = Peer::with(server, config);
-    peer.started();
-    peer
-}
-
-fn is_asked(peer: &mut Peer) {
-    let asked = peer.wait_for(|event| match event {
-        Event::Status(status) => status.code == "NetConnection.Connect.ReconnectRequest",
-        _ => false,
-    });
-    let Some(Event::Status(status)) = asked else { panic!("it is asked to connect again") };
-    assert_eq!((&*status.level, &*status.description), ("status", "The server leaves."));
-}
-
 #[test]
 fn a_server_that_leaves_asks_its_clients_to_reconnect_and_goes_when_they_are_gone() {
     let mut server = Server::with("drain_timeout 60; vhost __defaultVhost__ { min_latency on; }");
-    let mut publisher = able(&server, publish("s"));
-    let mut player = able(&server, play("s"));
+    let mut publisher = Peer::able(&server, publish("s"));
+    let mut player = Peer::able(&server, play("s"));
     let mut old_player = Peer::play(&server, "s");
     publisher.send_bytes(Kind::Audio, 0, b"\x2fsound");
     player.packets(1);
     server.signal(Signal::USR2);
-    is_asked(&mut publisher);
-    is_asked(&mut player);
+    publisher.is_asked_to_reconnect();
+    player.is_asked_to_reconnect();
     server.line("listens no more");
     assert!(TcpStream::connect(server.address()).is_err(), "nobody is let in");
     // Until they go all is as before.
@@ -271,7 +254,7 @@ fn another_server_takes_the_place_of_one_that_leaves() {
     let old = start();
     let mut player = join();
     kill_process(old.0, Signal::USR2).unwrap();
-    is_asked(&mut player);
+    player.is_asked_to_reconnect();
     eventually("its place is free", SOON, || !dir.join("a.pid").exists());
     let new = start();
     assert_ne!(old.0, new.0);

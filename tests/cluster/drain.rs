@@ -4,7 +4,6 @@ use crate::common::client::{Peer, play, publish};
 use crate::common::{SOON, Server};
 use crate::peers::{Encoder, assert_rising, edge, watch};
 use crate::story::{Story, gap};
-use runnel::proto::rtmp::client::{Config, Event, Role};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -66,43 +65,27 @@ fn players_behind_an_edge_do_not_notice_that_the_origin_is_restarted() {
     }
 }
 
-/// A client that connects again when it is asked to.
-fn able(server: &Server, role: Role) -> Peer {
-    let config = Config { reconnects: true, ..Config::new(server.tc_url(), "live", role) };
-    let mut peer = Peer::with(server, config);
-    peer.started();
-    peer
-}
-
-fn is_asked(peer: &mut Peer) {
-    let asked = peer.wait_for(|event| match event {
-        Event::Status(status) => status.code == "NetConnection.Connect.ReconnectRequest",
-        _ => false,
-    });
-    assert!(asked.is_some(), "it is asked to connect again");
-}
-
 #[test]
 fn an_edge_that_leaves_hands_its_clients_over_to_the_one_in_its_place() {
     let origin = Server::start();
     let _encoder = Encoder::start(&origin, "s");
     let mut old = edge(&[origin.port], "");
-    let mut player = able(&old, play("s"));
-    let mut publisher = able(&old, publish("p"));
+    let mut player = Peer::able(&old, play("s"));
+    let mut publisher = Peer::able(&old, publish("p"));
     player.packets(20);
     origin.line("stream_name=p");
     old.signal(Signal::USR2);
     old.line("listens no more");
     let new = Server::with_file(old.port, &old.conf());
-    is_asked(&mut player);
-    is_asked(&mut publisher);
+    player.is_asked_to_reconnect();
+    publisher.is_asked_to_reconnect();
     // They have the new one before they let go of the old one.
-    let mut moved = able(&new, play("s"));
+    let mut moved = Peer::able(&new, play("s"));
     assert!(moved.packets(20).iter().any(|p| p.key));
     player.packets(20);
     assert_eq!(origin.count("stream_name=s, duration"), 3, "the encoder and one of each edge");
     drop((player, publisher));
-    let _publisher = able(&new, publish("p"));
+    let _publisher = Peer::able(&new, publish("p"));
     assert!(old.wait(SOON).is_some_and(|status| status.success()));
     old.line("server stops, 0 connections were cut");
     origin.line("stop play");

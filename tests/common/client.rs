@@ -80,6 +80,24 @@ impl Peer {
         peer
     }
 
+    /// A client that connects again when it is asked to; after its start.
+    pub fn able(server: &Server, role: Role) -> Self {
+        let config = Config { reconnects: true, ..Config::new(server.tc_url(), "live", role) };
+        let mut peer = Self::with(server, config);
+        peer.started();
+        peer
+    }
+
+    /// Waits until the server asks it to connect again.
+    pub fn is_asked_to_reconnect(&mut self) {
+        let asked = self.wait_for(|event| match event {
+            Event::Status(status) => status.code == "NetConnection.Connect.ReconnectRequest",
+            _ => false,
+        });
+        let Some(Event::Status(status)) = asked else { panic!("it is asked to connect again") };
+        assert_eq!((&*status.level, &*status.description), ("status", "The server leaves."));
+    }
+
     /// Waits until play or publish has started.
     pub fn started(&mut self) {
         let started = self.wait_for(|event| matches!(event, Event::Started));
