@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 const SECTIONS: [(&str, usize); 8] = [
     ("One box", 1),
     ("Two boxes: an origin and an edge", 1),
-    ("Two origins", 1),
+    ("Two origins", 2),
     ("Origins by name", 2),
     ("Passing streams on", 2),
     ("RTMPS", 1),
@@ -165,10 +165,14 @@ impl Walk {
 
     /// A player of `live/livestream` at `address`.
     fn player(&self, address: &str) -> Peer {
+        self.player_of(address, "livestream")
+    }
+
+    fn player_of(&self, address: &str, stream: &str) -> Peer {
         self.namespace.run(|| {
             let url = format!("rtmp://{address}/live");
             let socket = TcpStream::connect((address, 1935)).unwrap();
-            Peer::over(socket, Config::new(url, "live", play("livestream")))
+            Peer::over(socket, Config::new(url, "live", play(stream)))
         })
     }
 }
@@ -277,6 +281,25 @@ fn the_walk_comes_to_two_origins() {
     one.wait(SOON).unwrap();
     two.line("type=Play");
     player.packets(40);
+}
+
+#[test]
+fn the_walk_has_one_encoder_for_both_origins() {
+    let Some(walk) = Walk::new() else { return };
+    let atc = "vhost __defaultVhost__ { atc on; min_latency on; }";
+    let [one, two] = ["10.0.0.11", "10.0.0.12"].map(|address| {
+        let text = format!("listen {address}:1935; {atc}");
+        walk.serve_with(&format!("{address}.conf"), &text)
+    });
+    // As a shell reads it: a line that goes on in the next.
+    let line = section("Two origins")[1].join("\n").replace("\\\n", "");
+    let _encoder = walk.start(&line);
+    one.says("start publish");
+    two.says("start publish");
+    for address in ["10.0.0.11", "10.0.0.12"] {
+        let packets = walk.player_of(address, "s").packets(40);
+        assert!(packets.iter().filter(|p| !p.header).any(|p| p.dts >= 1_000_000), "{address}");
+    }
 }
 
 #[test]
