@@ -118,7 +118,7 @@ fn another_server_is_pulled_by_rtmp_flv_ts_and_live_hls() {
         + &ingest("ts", "stream", &at("ts"), "")
         + &ingest("hls", "stream", &at("m3u8"), "");
     let server = server(&ingests);
-    let all = media::demo();
+    let all = media::built_in();
     thread::scope(|scope| {
         for stream in ["rtmp", "flv", "ts", "hls"] {
             let (server, all) = (&server, &all);

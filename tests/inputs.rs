@@ -535,7 +535,7 @@ fn srs_ingest_hls_follows_a_live_playlist_of_the_same_server() {
     let from = format!("http://127.0.0.1:{http}/live/demo.m3u8");
     let mut passing = pass_on(&applet(&dir), &from, &server.url("b"));
     let packets = play(&server, "b", Duration::from_secs(6));
-    let all = media::demo();
+    let all = media::built_in();
     assert_part("pictures", &units(&packets), &units(&all));
     assert_part("frames", &frames(&packets), &frames(&all));
     assert_times(&packets);
@@ -643,7 +643,7 @@ fn the_samples_fetch_what_they_say() {
     let server = sample("ingest.hls", free_port(), &changes, dir);
     for (server, stream) in [(&server, "livestream"), (&origin, "back")] {
         let packets = play(server, stream, Duration::from_secs(2));
-        assert_part("pictures", &units(&packets), &units(&media::demo()));
+        assert_part("pictures", &units(&packets), &units(&media::built_in()));
     }
     drop(server);
 

@@ -258,6 +258,11 @@ pub fn demo() -> Vec<Packet> {
     flv_packets(include_bytes!("../data/moving.flv"))
 }
 
+/// What `--demo` publishes over and over.
+pub fn built_in() -> Vec<Packet> {
+    flv_packets(include_bytes!("../../src/service/demo/loop.flv"))
+}
+
 /// The sequence headers of `packets`, audio and video.
 pub fn headers(packets: &[Packet]) -> Vec<Packet> {
     packets.iter().filter(|p| p.header).cloned().collect()
