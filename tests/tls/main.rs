@@ -247,7 +247,7 @@ fn what_is_served_over_https_is_fetched() {
     let Some((_nginx, [new, old])) = nginx(&pki) else { return };
     let www = pki.dir.join("www");
     let file = www.join("s.flv");
-    fs::write(&file, include_bytes!("../../src/service/demo/loop.flv")).unwrap();
+    fs::write(&file, include_bytes!("../data/moving.flv")).unwrap();
     let make = |args: &str| {
         let file = file.display().to_string();
         let args = args.replace("WWW", www.to_str().unwrap());
@@ -335,7 +335,7 @@ fn python(pki: &Pki) -> Option<(Running, u16)> {
     let (python, port) = (tool("python3")?, free_port());
     let (script, file) = (pki.dir.join("server.py"), pki.dir.join("s.flv"));
     fs::write(&script, PYTHON).unwrap();
-    fs::write(&file, include_bytes!("../../src/service/demo/loop.flv")).unwrap();
+    fs::write(&file, include_bytes!("../data/moving.flv")).unwrap();
     let mut command = Command::new(python);
     command.arg("-u").arg(script).arg(port.to_string());
     command.args([pki.certificate("good"), pki.key("good")]).arg(file);
