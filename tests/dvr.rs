@@ -211,7 +211,7 @@ fn a_full_disk_ends_the_recording_and_what_is_there_plays() {
     for i in 1..80 {
         let body = [&b"\x27\x01\0\0\0\0\x01\x86\x9c\x01"[..], &[7; 99_995]].concat();
         peer.send_bytes(Kind::Video, dts + 40 * i, &body);
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     let line = server.line("is not recorded, the stream goes on");
     assert!(line.contains("No space left on device"), "{line}");
@@ -242,7 +242,7 @@ fn goes_on(server: &Server, then: impl FnOnce()) {
     let send = |peer: &mut Peer, packets: &[Packet]| {
         for packet in packets {
             peer.send(packet);
-            std::thread::sleep(Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
         }
     };
     send(&mut peer, &demo[..110]);
@@ -284,7 +284,7 @@ fn a_stop_finishes_the_recording_of_every_stream() {
     let mut peer = Peer::publish(&server, "cam");
     media::demo().iter().take(200).for_each(|packet| peer.send(packet));
     server.line_number("dvr: record ", 1 + demo.len());
-    std::thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(1500));
     server.signal(rustix::process::Signal::TERM);
     server.line("server stops");
     server.log.wait_for_end();

@@ -133,6 +133,12 @@ pub async fn sleep(duration: Duration) {
     poll_fn(|task| timer.poll(task)).await;
 }
 
+/// The pause before the next attempt, after so many that failed: of `(first, most)` the first, then
+/// twice as long each time, up to the most.
+pub fn growing((first, most): (Duration, Duration), failures: u32) -> Duration {
+    first.saturating_mul(1 << failures.min(10)).min(most)
+}
+
 /// `future`'s result, or `None` when it takes longer than `limit`.
 pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     smol::future::or(async { Some(future.await) }, async {

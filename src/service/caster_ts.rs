@@ -7,8 +7,8 @@ use super::inputs::Inputs;
 use super::{Service, Task};
 use crate::config::Caster;
 use crate::context::Context;
-use crate::format::ts::{Counters, Demux, Note, PACKET};
-
+use crate::format::ts::datagram::{is_ts, packets};
+use crate::format::ts::{Counters, Demux, Note};
 use crate::hub::session::Kick;
 use crate::io::log::{next_id, traced};
 use crate::io::udp::Udp;
@@ -28,8 +28,6 @@ pub(super) const SERVICE: Service =
 
 /// A sender that was silent for so long, in milliseconds, makes room for another one.
 const SILENT_MS: u64 = 1000;
-/// Bytes of RTP in front of a transport stream (RFC 2250).
-const RTP_HEADER: usize = 12;
 
 fn follow(cx: &Rc<Context>) {
     for caster in caster::follow(cx, Caster::MpegTs) {
@@ -112,27 +110,9 @@ impl Retry {
     }
 
     async fn wait(&mut self) {
-        let (first, most) = INPUT_RETRY;
-        run::sleep(first.saturating_mul(1 << self.0.min(10)).min(most)).await;
+        run::sleep(run::growing(INPUT_RETRY, self.0)).await;
         self.0 = self.0.saturating_add(1);
     }
-}
-
-/// Whether it looks like packets of a transport stream, bare or in RTP.
-fn is_ts(datagram: &[u8]) -> bool {
-    let bare = packets(datagram);
-    bare.len() >= PACKET
-        && bare.first() == Some(&0x47)
-        && bare.get(PACKET).is_none_or(|&next| next == 0x47)
-}
-
-/// Without the header of RTP, where there is one.
-fn packets(datagram: &[u8]) -> &[u8] {
-    let inner = datagram.get(RTP_HEADER..).unwrap_or_default();
-    let in_rtp = datagram.first() == Some(&0x80)
-        && inner.first() == Some(&0x47)
-        && inner.len().is_multiple_of(PACKET);
-    if in_rtp { inner } else { datagram }
 }
 
 /// What follows a stream.
@@ -292,23 +272,5 @@ impl Display for Line<'_> {
             write!(f, ", others={}", self.others)?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_transport_stream_is_known_bare_and_in_rtp() {
-        let mut two = [0xff; 2 * PACKET];
-        (two[0], two[PACKET]) = (0x47, 0x47);
-        let rtp = [&[0x80, 33, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], &two].concat();
-        assert!(is_ts(&two) && is_ts(&two[..PACKET]) && is_ts(&rtp));
-        assert_eq!((packets(&two).len(), packets(&rtp).len()), (two.len(), two.len()));
-        two[PACKET] = 0;
-        for other in [&two[..], &two[1..], &two[..PACKET - 1], b"hello", b""] {
-            assert!(!is_ts(other));
-        }
     }
 }

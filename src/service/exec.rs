@@ -1,6 +1,7 @@
 //! Programs that run while a stream is published.
 
 use super::Service;
+use super::admission;
 use super::path::{Stamp, Template};
 use super::program::{self, Job, while_published};
 use crate::config::{Config, Vhost};
@@ -23,7 +24,7 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
         log::info!("{key} comes from a program of ours, none is run for it. ret=3029");
         return None;
     }
-    let client = program::publisher(cx, key);
+    let client = admission::publisher(cx, key);
     let (param, caller) = match &client {
         Some(client) => (client.param.as_str(), client.caller.clone()),
         None => ("", Rc::default()),

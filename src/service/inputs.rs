@@ -169,7 +169,7 @@ impl Input {
         self.state.set(state);
     }
 
-    /// A program that publishes for it was started.
+    /// A stream of it begins, or a program that publishes for it.
     pub fn count_start(&self) {
         self.starts.set(self.starts.get().saturating_add(1));
         self.since.set(Some(clock::now()));
@@ -207,8 +207,7 @@ impl Input {
         let mut sessions = self.sessions.borrow_mut();
         sessions.retain(|session| session.strong_count() > 0);
         sessions.push(Rc::downgrade(session));
-        self.starts.set(self.starts.get().saturating_add(1));
-        self.since.set(Some(clock::now()));
+        self.count_start();
     }
 
     /// The stream ended.

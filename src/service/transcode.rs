@@ -1,8 +1,8 @@
 //! Other qualities of a stream, made by programs as long as it is published.
 
-use super::Service;
 use super::program::argv::{Input, encode};
 use super::program::{self, Job, while_published};
+use super::{Service, admission};
 use crate::config::{Config, Engine, Transcode, Vhost};
 use crate::context::Context;
 use crate::hub::{Sink, StreamKey};
@@ -23,7 +23,8 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
         log::info!("{key} comes from a transcoder and is not transcoded again. ret=3029");
         return None;
     }
-    let param = program::publisher(cx, key).map(|client| client.param.clone()).unwrap_or_default();
+    let param =
+        admission::publisher(cx, key).map(|client| client.param.clone()).unwrap_or_default();
     let config = cx.config();
     let mut jobs = Vec::new();
     for (transcode, engine) in engines {

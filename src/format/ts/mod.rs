@@ -1,6 +1,7 @@
 //! MPEG transport streams (ISO/IEC 13818-1) of one program: H.264 or HEVC, AAC or MP3. What HLS
 //! segments and HTTP-TS are made of.
 
+pub mod datagram;
 mod demux;
 mod mux;
 mod nal;

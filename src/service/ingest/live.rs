@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::format::flv;
 use crate::format::ts::{Demux, Sound};
 use crate::hub::session::{Kick, Session};
+use crate::io::link::End;
 use crate::io::{clock, run};
 use crate::media::arena::Memory;
 use crate::media::{Kind, Packet, time};
@@ -66,6 +67,16 @@ impl From<Kick> for Over {
 /// That `error` ended what `what` names.
 pub(super) fn failed(what: &dyn Display, error: &dyn Display) -> Over {
     Over::Failed(format!("{what}: {error}"))
+}
+
+/// That a connection to `who` ended.
+pub(super) fn ended<E: Display>(who: &str, end: &End<E>) -> Over {
+    match end {
+        End::Closed => Over::Failed(format!("the {who} closed the connection")),
+        End::Io(e) => Over::Failed(format!("connection lost, {e}")),
+        End::Protocol(e) => Over::Failed(e.to_string()),
+        End::Kicked(why) => Over::Kicked(*why),
+    }
 }
 
 /// One attempt to read a source.

@@ -280,8 +280,7 @@ async fn work(cx: Rc<Context>, worker: Rc<Worker>) {
 
 /// Longer each time, and not the same for all.
 fn pause(failures: u32) -> Duration {
-    let (first, most) = INPUT_RETRY;
-    let pause = first.saturating_mul(1 << failures.min(10)).min(most);
+    let pause = run::growing(INPUT_RETRY, failures);
     let quarter = u64::try_from(pause.as_millis() / 4).unwrap_or_default();
     pause + Duration::from_millis(fastrand::u64(..=quarter))
 }

@@ -1,14 +1,11 @@
 //! A stream of another RTMP server.
 
-use super::live::{Attempt, Over};
+use super::live::{Attempt, Over, ended};
 use crate::io::link::Link;
 use crate::io::{connect, tcp};
 use crate::limits::{COMMAND_TIMEOUT, INGEST_CONNECT};
-use crate::media::arena::{Arena, Full};
-use crate::proto::rtmp::chunk::{Buffers, Refused};
 use crate::proto::rtmp::client::{Client, Config, Event, Role};
-use crate::service::ingress::Ingress;
-use bytes::BytesMut;
+use crate::service::ingress::{Ingress, Media};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::task::Poll;
@@ -44,7 +41,7 @@ pub(super) async fn pull(attempt: &Attempt<'_>, asked: &Asked<'_>) -> Result<(),
                 Ok(Event::Started) => return Ok(()),
                 Ok(Event::Refused(status)) => return Err(Over::Failed(status.to_string())),
                 Ok(_) => {}
-                Err(end) => return Err(ended(&end)),
+                Err(end) => return Err(ended("server", &end)),
             }
         }
     });
@@ -66,13 +63,13 @@ pub(super) async fn pull(attempt: &Attempt<'_>, asked: &Asked<'_>) -> Result<(),
             _ => ControlFlow::Continue(()),
         });
         if let Poll::Ready(Err(end)) = link.poll_flush(task) {
-            return Poll::Ready(Err(ended(&end)));
+            return Poll::Ready(Err(ended("server", &end)));
         }
         live.feed.poll(task, &"");
         match read {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(over)) => Poll::Ready(Err(over)),
-            Poll::Ready(Err(end)) => Poll::Ready(Err(ended(&end))),
+            Poll::Ready(Err(end)) => Poll::Ready(Err(ended("server", &end))),
         }
     })
     .await
@@ -81,26 +78,4 @@ pub(super) async fn pull(attempt: &Attempt<'_>, asked: &Asked<'_>) -> Result<(),
 /// The server says that nobody publishes any more.
 fn is_end(code: &str) -> bool {
     matches!(code, "NetStream.Play.UnpublishNotify" | "NetStream.Play.Complete")
-}
-
-fn ended<E: std::fmt::Display>(end: &crate::io::link::End<E>) -> Over {
-    use crate::io::link::End;
-    match end {
-        End::Closed => Over::Failed("the server closed the connection".into()),
-        End::Io(e) => Over::Failed(format!("connection lost, {e}")),
-        End::Protocol(e) => Over::Failed(e.to_string()),
-        End::Kicked(why) => Over::Kicked(*why),
-    }
-}
-
-/// The stream's memory as the chunk layer sees it.
-struct Media(Arena);
-
-impl Buffers for Media {
-    fn buffer(&mut self, _type_id: u8, len: usize) -> Result<BytesMut, Refused> {
-        self.0.alloc(len).map_err(|full| match full {
-            Full::TooLong { max } => Refused::TooLong { max },
-            Full::NoMemory => Refused::NoMemory,
-        })
-    }
 }

@@ -1,6 +1,6 @@
 //! Cameras: RTSP, its packets in the connection first, over UDP where the camera wants that.
 
-use super::live::{Attempt, Over};
+use super::live::{Attempt, Over, ended};
 use crate::io::link::{End, Link};
 use crate::io::timer::Alarm;
 use crate::io::{clock, connect, random, tcp};
@@ -95,7 +95,7 @@ async fn ask(
             Err(End::Protocol(e)) if wants_other(&e) => {
                 return Err(Refused::Transport(e.to_string()));
             }
-            Err(end) => return Err(ended(&end).into()),
+            Err(end) => return Err(ended("camera", &end).into()),
         };
         match event {
             Event::Described(session) => {
@@ -194,7 +194,7 @@ async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
         });
         let mut over = match read {
             Poll::Ready(Ok(over)) => Some(over),
-            Poll::Ready(Err(end)) => Some(ended(&end)),
+            Poll::Ready(Err(end)) => Some(ended("camera", &end)),
             Poll::Pending => None,
         };
         if let Err(refusal) = media.poll(task, session, feed) {
@@ -220,7 +220,7 @@ async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
             }
         }
         if let Poll::Ready(Err(end)) = link.poll_flush(task) {
-            over.get_or_insert(ended(&end));
+            over.get_or_insert(ended("camera", &end));
         }
         live.feed.poll(task, &*media);
         over.map_or(Poll::Pending, Poll::Ready)
@@ -231,13 +231,4 @@ async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
     input.add_damage(media.damage().saturating_sub(damage));
     log::info!("camera ends{media}");
     Err(over)
-}
-
-fn ended(end: &End<Error>) -> Over {
-    match end {
-        End::Closed => Over::Failed("the camera closed the connection".into()),
-        End::Io(e) => Over::Failed(format!("connection lost, {e}")),
-        End::Protocol(e) => Over::Failed(e.to_string()),
-        End::Kicked(why) => Over::Kicked(*why),
-    }
 }

@@ -1,7 +1,8 @@
 //! A transport stream in datagrams, bare or in RTP (RFC 2250).
 
 use super::live::{Attempt, Over};
-use crate::format::ts::{Demux, Note, PACKET};
+use crate::format::ts::datagram::{is_ts, packets};
+use crate::format::ts::{Demux, Note};
 use crate::io::udp::Udp;
 use core::net::IpAddr;
 use std::future::poll_fn;
@@ -9,8 +10,6 @@ use std::ops::ControlFlow;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Bytes of RTP in front of a transport stream.
-const RTP_HEADER: usize = 12;
 /// A sender that is silent for so long has ended.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -60,33 +59,4 @@ pub(super) async fn pull(
         }
     })
     .await
-}
-
-fn is_ts(datagram: &[u8]) -> bool {
-    let bare = packets(datagram);
-    bare.len() >= PACKET && bare.first() == Some(&0x47)
-}
-
-/// Without the header of RTP, where there is one.
-fn packets(datagram: &[u8]) -> &[u8] {
-    let inner = datagram.get(RTP_HEADER..).unwrap_or_default();
-    let in_rtp = datagram.first() == Some(&0x80)
-        && inner.first() == Some(&0x47)
-        && inner.len().is_multiple_of(PACKET);
-    if in_rtp { inner } else { datagram }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_header_of_rtp_is_left_out() {
-        let mut bare = vec![0; PACKET];
-        bare[0] = 0x47;
-        let in_rtp = [&[0x80, 33][..], &[0; 10], &bare].concat();
-        assert!(is_ts(&bare) && is_ts(&in_rtp) && !is_ts(&bare[1..]) && !is_ts(&[]));
-        assert_eq!(packets(&in_rtp), bare);
-        assert_eq!(packets(&bare), bare);
-    }
 }

@@ -4,7 +4,7 @@ pub mod argv;
 
 use crate::config::Config;
 use crate::context::Context;
-use crate::hub::{Client, Sink, SinkError, StreamKey};
+use crate::hub::{Sink, SinkError, StreamKey};
 use crate::io::child::{self, Child, Command, Log, Output};
 use crate::io::clock;
 use crate::io::log::{id, next_id, traced};
@@ -166,12 +166,6 @@ pub fn replace(text: &str, variables: &[(&str, &str)]) -> String {
     out
 }
 
-/// Who publishes `key`.
-pub fn publisher(cx: &Context, key: &StreamKey) -> Option<Rc<Client>> {
-    let mut clients = cx.sessions.all().into_iter().filter_map(|session| session.client());
-    clients.find(|client| client.publishes() && client.key == *key)
-}
-
 /// The log of a program of `kind` for `key`; `None` when none is to be kept.
 pub fn log_file(config: &Config, kind: &str, key: &StreamKey, engine: &str) -> Option<PathBuf> {
     let dir = config.ff_log_dir.as_str();
@@ -294,11 +288,10 @@ async fn supervise(cx: &Rc<Context>, job: &Job, stopped: impl Future<Output = ()
                 }
             }
         };
-        let (first, most) = CHILD_RETRY;
-        if clock::now().saturating_sub(begun) > milliseconds(most) {
+        if clock::now().saturating_sub(begun) > milliseconds(CHILD_RETRY.1) {
             failures = 0;
         }
-        let pause = first.saturating_mul(1 << failures.min(10)).min(most);
+        let pause = run::growing(CHILD_RETRY, failures);
         let pause = pause + Duration::from_millis(fastrand::u64(..=milliseconds(pause) / 5));
         failures = failures.saturating_add(1);
         hear(Change::Failed(&what));
