@@ -33,13 +33,22 @@ pub fn without_key(url: &str) -> String {
     let end = shown.find('?').unwrap_or(shown.len());
     let path = shown.get(start..end).unwrap_or_default();
     match path.rsplit_once('/') {
-        Some((_, last)) if last.is_empty() || last.contains('[') => shown,
+        Some((_, last)) if is_filled_in(last) => shown,
         Some((place, _)) => {
             let scheme = shown.get(..start).unwrap_or_default();
             format!("{scheme}{place}/{HIDDEN}")
         }
         None => shown,
     }
+}
+
+/// Whether the server fills in all of it, but for what is between variables.
+fn is_filled_in(name: &str) -> bool {
+    let mut inside = false;
+    name.chars().all(|letter| {
+        inside = letter == '[' || inside && letter != ']';
+        inside || !letter.is_alphanumeric()
+    })
 }
 
 /// Whether it may be a host with a port.
@@ -101,6 +110,8 @@ mod tests {
             "rtmp://h/[app]/[stream]?key=...",
             "rtmp://h/[app]/[stream]?key=...",
         ),
+        ("rtmp://h/live2/s3-[stream]", "rtmp://h/live2/s3-[stream]", "rtmp://h/live2/..."),
+        ("rtmp://h/a/[app]-[stream]", "rtmp://h/a/[app]-[stream]", "rtmp://h/a/[app]-[stream]"),
         (
             "rtmp://127.0.0.1/live?vhost=w/a",
             "rtmp://127.0.0.1/live?vhost=w/a",

@@ -6,13 +6,17 @@
 //! of a publisher where one is needed. Here sockets belong to one thread. They are registered
 //! once, edge-triggered, and tell themselves whether another read is worth a system call;
 //! deadlines are the timeout of the wait. async-io goes on to serve signals and child processes.
+//!
+//! A camera's picture comes as a dozen datagrams, each of which would end a wait. Sockets of
+//! datagrams are in an epoll of their own, which is one event of the other: after the first
+//! datagram there is a rest before all that came are taken.
 
 use crate::io::clock;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::time::Timespec;
 use smol::LocalExecutor;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::MaybeUninit;
@@ -28,6 +32,12 @@ const EVENTS: usize = 256;
 const ORDINARY_A_TURN: usize = 16;
 /// The event that another thread sends to end a wait.
 const NOTIFY: u64 = u64::MAX;
+/// The event that a patient socket has one.
+const PATIENT: u64 = u64::MAX - 1;
+/// From the first event of a patient socket to the look at all of them, in milliseconds: what comes
+/// meanwhile at 1 Gbit/s is no more than the 208 KB that Linux gives a socket unless it is told more.
+const REST_MS: u64 = 2;
+const ONCE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
 
 thread_local! {
     static REACTOR: RefCell<Option<Rc<Reactor>>> = const { RefCell::new(None) };
@@ -81,11 +91,25 @@ pub(super) fn drive(
 #[derive(Debug)]
 struct Reactor {
     epoll: OwnedFd,
+    /// What patient sockets are in.
+    patient: OnceCell<OwnedFd>,
+    rest: Cell<Rest>,
     sources: RefCell<Vec<Option<Rc<Readiness>>>>,
     free: RefCell<Vec<usize>>,
     timers: RefCell<BTreeMap<(u64, u64), Waker>>,
     next_timer: Cell<u64>,
     notifier: Arc<Notifier>,
+}
+
+/// How far patient sockets are.
+#[derive(Debug, Clone, Copy)]
+enum Rest {
+    /// One that has an event ends the wait.
+    Armed,
+    /// One had an event: they are looked at then, in milliseconds of the clock.
+    Until(u64),
+    /// They were looked at; whom it concerned is at work.
+    Over,
 }
 
 /// Ends a wait from a waker: of this thread, where a flag is enough, or of another.
@@ -118,6 +142,8 @@ impl Reactor {
         let (woken, waiting) = (AtomicBool::new(false), AtomicBool::new(false));
         Ok(Self {
             epoll,
+            patient: OnceCell::new(),
+            rest: Cell::new(Rest::Armed),
             sources: RefCell::default(),
             free: RefCell::default(),
             timers: RefCell::default(),
@@ -129,6 +155,11 @@ impl Reactor {
     /// Takes events and deadlines that are there, and wakes whom they concern. With `wait` it
     /// waits for the first, unless another thread woke a task.
     fn turn(&self, wait: bool) -> io::Result<()> {
+        if let (Rest::Over, Some(patient)) = (self.rest.get(), self.patient.get()) {
+            self.rest.set(Rest::Armed);
+            let data = epoll::EventData::new_u64(PATIENT);
+            epoll::modify(&self.epoll, patient, data, ONCE)?;
+        }
         let mut timeout = Some(0);
         if wait {
             self.notifier.waiting.store(true, Ordering::SeqCst);
@@ -138,16 +169,33 @@ impl Reactor {
         }
         let timeout = timeout
             .map(|ms| Timespec { tv_sec: (ms / 1000) as _, tv_nsec: (ms % 1000 * 1_000_000) as _ });
-        let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
-        let waited = epoll::wait(&self.epoll, &mut buffer[..], timeout.as_ref());
+        let waited = self.take_events(&self.epoll, timeout.as_ref());
         self.notifier.waiting.store(false, Ordering::SeqCst);
-        let events = match waited {
+        waited?;
+        if let (Rest::Until(at), Some(patient)) = (self.rest.get(), self.patient.get())
+            && at <= clock::now()
+        {
+            self.rest.set(Rest::Over);
+            self.take_events(patient, Some(&Timespec::default()))?;
+        }
+        self.fire();
+        Ok(())
+    }
+
+    /// Delivers what `epoll` has, after a wait if there is nothing.
+    fn take_events(&self, epoll: &OwnedFd, timeout: Option<&Timespec>) -> io::Result<()> {
+        let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
+        let events = match epoll::wait(epoll, &mut buffer[..], timeout) {
             Ok((events, _)) => events,
             Err(rustix::io::Errno::INTR) => return Ok(()),
             Err(e) => return Err(e.into()),
         };
         for event in events {
             let (data, flags) = (event.data, event.flags);
+            if data.u64() == PATIENT {
+                self.rest.set(Rest::Until(clock::now() + REST_MS));
+                continue;
+            }
             let source = usize::try_from(data.u64())
                 .ok()
                 .and_then(|index| self.sources.borrow().get(index)?.clone());
@@ -155,14 +203,25 @@ impl Reactor {
                 source.deliver(flags);
             }
         }
-        self.fire();
         Ok(())
     }
 
     /// Milliseconds to the next deadline.
     fn timeout(&self) -> Option<u64> {
-        let (at, _) = *self.timers.borrow().keys().next()?;
+        let timer = self.timers.borrow().keys().next().map(|(at, _)| *at);
+        let look = if let Rest::Until(at) = self.rest.get() { Some(at) } else { None };
+        let at = timer.into_iter().chain(look).min()?;
         Some(at.saturating_sub(clock::now()))
+    }
+
+    /// What patient sockets are in, made with the first of them.
+    fn patient(&self) -> io::Result<&OwnedFd> {
+        if let Some(patient) = self.patient.get() {
+            return Ok(patient);
+        }
+        let patient = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&self.epoll, &patient, epoll::EventData::new_u64(PATIENT), ONCE)?;
+        Ok(self.patient.get_or_init(|| patient))
     }
 
     fn fire(&self) {
@@ -216,6 +275,7 @@ impl Readiness {
 pub struct Evented<T: AsFd> {
     socket: T,
     index: usize,
+    patient: bool,
     readiness: Rc<Readiness>,
     reactor: Rc<Reactor>,
 }
@@ -223,6 +283,15 @@ pub struct Evented<T: AsFd> {
 impl<T: AsFd> Evented<T> {
     /// Registers `socket`, which is in non-blocking mode.
     pub fn new(socket: T) -> io::Result<Self> {
+        Self::register(socket, false)
+    }
+
+    /// The same for one whose reader may be woken [`REST_MS`] late. Its writer never is.
+    pub fn patient(socket: T) -> io::Result<Self> {
+        Self::register(socket, true)
+    }
+
+    fn register(socket: T, patient: bool) -> io::Result<Self> {
         let reactor = reactor()?;
         let readiness = Rc::new(Readiness { writable: Cell::new(true), ..Readiness::default() });
         let index = {
@@ -235,13 +304,15 @@ impl<T: AsFd> Evented<T> {
             sources[index] = Some(readiness.clone());
             index
         };
-        let evented = Self { socket, index, readiness, reactor };
-        let flags = epoll::EventFlags::IN
-            | epoll::EventFlags::OUT
-            | epoll::EventFlags::RDHUP
-            | epoll::EventFlags::ET;
+        let evented = Self { socket, index, patient, readiness, reactor };
         let data = epoll::EventData::new_u64(index as u64);
-        epoll::add(&evented.reactor.epoll, &evented.socket, data, flags)?;
+        let read = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        if patient {
+            epoll::add(evented.reactor.patient()?, &evented.socket, data, read)?;
+        } else {
+            let flags = read | epoll::EventFlags::OUT;
+            epoll::add(&evented.reactor.epoll, &evented.socket, data, flags)?;
+        }
         Ok(evented)
     }
 
@@ -291,7 +362,8 @@ impl<T: AsFd> Evented<T> {
 impl<T: AsFd> Drop for Evented<T> {
     fn drop(&mut self) {
         // The descriptor is closed right after; a duplicate of it must not bring events, either.
-        let _ = epoll::delete(&self.reactor.epoll, &self.socket);
+        let patient = self.reactor.patient.get().filter(|_| self.patient);
+        let _ = epoll::delete(patient.unwrap_or(&self.reactor.epoll), &self.socket);
         if let Some(slot) = self.reactor.sources.borrow_mut().get_mut(self.index) {
             *slot = None;
         }

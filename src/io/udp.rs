@@ -17,7 +17,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A socket that datagrams come to.
+/// A socket that datagrams come to. A task that waits for them is woken 2 ms after the first.
 #[derive(Debug)]
 pub struct Udp(Evented<UdpSocket>);
 
@@ -56,7 +56,7 @@ impl Udp {
         if group {
             join(&socket, address.ip(), interface)?;
         }
-        Ok(Self(Evented::new(socket)?))
+        Ok(Self(Evented::patient(socket)?))
     }
 
     /// Where it is.

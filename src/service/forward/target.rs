@@ -1,6 +1,6 @@
 //! Where a stream is passed on to, and as what.
 
-use crate::config::{Config, DEFAULT_VHOST};
+use crate::config::{Config, DEFAULT_VHOST, shown};
 use crate::hub::{Caller, Client, StreamKey};
 use crate::limits;
 use crate::proto::authority;
@@ -39,7 +39,10 @@ impl Target {
             .replace("[param]", param);
         let secure = filled.starts_with(TLS);
         if secure && !limits::TLS {
-            return Err(format!("{}: TLS is not in this image; {RECIPE}", without_key(&filled)));
+            return Err(format!(
+                "{}: TLS is not in this image; {RECIPE}",
+                shown::without_key(&filled)
+            ));
         }
         let publish = |stream: String| Role::Publish { stream, style: Style::Fmle };
         let scheme = if secure { TLS } else { "rtmp://" };
@@ -53,10 +56,13 @@ impl Target {
         let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
         let (app, stream) = path.rsplit_once('/').unwrap_or((path, ""));
         if server.is_empty() || app.is_empty() || stream.is_empty() {
-            return Err(format!("{} is not {scheme}server/app/stream", without_key(&filled)));
+            return Err(format!(
+                "{} is not {scheme}server/app/stream",
+                shown::without_key(&filled)
+            ));
         }
         if secure && server.starts_with("srv:") {
-            return Err(format!("{}: {NO_SERVICE}", without_key(&filled)));
+            return Err(format!("{}: {NO_SERVICE}", shown::without_key(&filled)));
         }
         let mut aim = Aim::new("", app, false, publish(format!("{stream}{query}")), vhost);
         if !server.starts_with("srv:") {
@@ -87,11 +93,6 @@ impl Target {
             && listened
             && config.vhost(&there).is_some_and(|v| v.name == client.vhost.name)
     }
-}
-
-/// An url as the log may have it: the stream may be a secret.
-fn without_key(url: &str) -> String {
-    url.rsplit_once('/').map_or_else(|| url.to_owned(), |(head, _)| format!("{head}/..."))
 }
 
 /// What to do instead.

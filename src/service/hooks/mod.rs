@@ -12,6 +12,7 @@ mod gate;
 mod notify;
 mod verdict;
 
+use crate::config::shown::shown;
 use crate::config::{Config, Vhost};
 use crate::context::Context;
 use crate::hub::{ById, Client, ClientKind, StreamKey};
@@ -164,14 +165,15 @@ impl Hooks {
         let mut question = Question { hooks: self, cx, client, action, settled: false };
         for url in urls {
             let Err(failure) = self.post(&desk, url, &body, limit).await else {
-                log::debug!("{} ok, url={url}", action.name());
+                log::debug!("{} ok, url={}", action.name(), shown(url));
                 continue;
             };
             let open = config.fail_open && failure.is_silence();
             log::warn!(
-                "{} {}, {failure}, url={url}, request={body}. ret={}",
+                "{} {}, {failure}, url={}, request={body}. ret={}",
                 action.name(),
                 if open { "has no answer, go on" } else { "failed" },
+                shown(url),
                 failure.code()
             );
             if !open {
@@ -267,12 +269,13 @@ impl Hooks {
         let limit = told.config.timeout.0;
         for url in told.action.urls(&told.config) {
             let Err(failure) = self.post(desk, url, &told.body, limit).await else {
-                log::debug!("{} ok, url={url}", told.action.name());
+                log::debug!("{} ok, url={}", told.action.name(), shown(url));
                 continue;
             };
             let (name, code) = (told.action.name(), failure.code());
             log::warn!(
-                "ignore {name} failed, {failure}, url={url}, request={}. ret={code}",
+                "ignore {name} failed, {failure}, url={}, request={}. ret={code}",
+                shown(url),
                 told.body
             );
             // As SRS does.

@@ -4,6 +4,7 @@
 use super::Hooks;
 use super::fields::is_http;
 use crate::config::Vhost;
+use crate::config::shown::shown;
 use crate::context::Context;
 use crate::io::fetch::{self, Request};
 use crate::io::log as tank;
@@ -35,13 +36,14 @@ pub(super) fn notify(hooks: &Rc<Hooks>, cx: &Context, vhost: &Vhost, segment: &S
         desk.notifying.set(own + 1);
         let url = address(template, segment);
         cx.spawner.spawn(tank::traced(client, async move {
+            let shown = shown(&url);
             let done = within(HOOK_NOTIFY_TIMEOUT, Box::pin(fetch(&hooks.http, &url, most))).await;
             match done {
                 Some(Ok((status, len))) => {
-                    log::debug!("on_hls_notify ok, url={url}, status={status}, {len} bytes");
+                    log::debug!("on_hls_notify ok, url={shown}, status={status}, {len} bytes");
                 }
-                Some(Err(e)) => log::warn!("ignore on_hls_notify failed, {e}, url={url}"),
-                None => log::warn!("ignore on_hls_notify failed, timed out, url={url}. ret=1011"),
+                Some(Err(e)) => log::warn!("ignore on_hls_notify failed, {e}, url={shown}"),
+                None => log::warn!("ignore on_hls_notify failed, timed out, url={shown}. ret=1011"),
             }
             hooks.notifying.set(hooks.notifying.get().saturating_sub(1));
             desk.notifying.set(desk.notifying.get().saturating_sub(1));
