@@ -165,7 +165,9 @@ fn mpegts_over_a_link_with_losses_is_found_again_and_gives_whole_pictures() {
             push.finish();
             let name = format!("{sender}, {percent} %");
             let packets = player.join().unwrap();
-            let came = assert_part(&name, &source, &packets, false);
+            // 16 packets of the sound may be lost in a row, which is once round its counter.
+            let unseen = usize::from(percent == 10);
+            let came = assert_part(&name, &source, &packets, false, unseen);
             println!("{name}: {came} of {} pictures", source.pictures.len());
             assert!(came > source.pictures.len() / if percent == 2 { 2 } else { 5 }, "{name}");
             assert!(came < source.pictures.len(), "{name}: nothing was lost");
@@ -217,7 +219,7 @@ fn rtsp_pushed_over_a_link_with_losses_gives_whole_pictures_from_key_frames_on()
         for (sender, player, _push) in played {
             let name = format!("{sender}, {percent} %");
             let packets = player.join().unwrap();
-            let came = assert_part(&name, &source, &packets, true);
+            let came = assert_part(&name, &source, &packets, true, 0);
             println!("{name}: {came} of {} pictures", source.pictures.len());
             assert!(came > 10 && came < source.pictures.len(), "{name}: {came} pictures");
             assert_decodes(&ffmpeg, &far.dvr(sender));
@@ -271,7 +273,7 @@ fn a_camera_over_a_link_with_losses_gives_whole_pictures_from_key_frames_on() {
         let player = far.played(&link, "cam");
         let name = format!("{percent} %");
         let packets = player.join().unwrap();
-        let came = assert_part(&name, &source, &packets, true);
+        let came = assert_part(&name, &source, &packets, true, 0);
         println!("{name}: {came} of {} pictures", source.pictures.len());
         assert!(came > 10 && came < source.pictures.len(), "{name}: {came} pictures");
         far.server.line("packets over UDP");

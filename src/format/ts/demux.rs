@@ -335,6 +335,9 @@ impl Stream<Pictures> {
         let Some(piece) = self.pes.payload(packet.start, packet.payload, port.counters) else {
             return Ok(());
         };
+        if piece.cut {
+            self.units.lost(port.counters);
+        }
         if !self.units.piece(&piece, port)? {
             self.pes.lost();
         }
@@ -354,10 +357,13 @@ impl Stream<Frames> {
                 return Ok(());
             }
         }
-        match self.pes.payload(packet.start, packet.payload, port.counters) {
-            Some(piece) => self.units.piece(&piece, port),
-            None => Ok(()),
+        let Some(piece) = self.pes.payload(packet.start, packet.payload, port.counters) else {
+            return Ok(());
+        };
+        if piece.cut {
+            self.units.lost(port.counters);
         }
+        self.units.piece(&piece, port)
     }
 }
 

@@ -98,7 +98,13 @@ pub(super) struct Pes {
     header: heapless::Vec<u8, HEADER>,
     /// Bytes of the body that the header promised and that are still to come.
     left: Option<usize>,
+    /// Packets in a row that were as long as they stated.
+    kept: u8,
 }
+
+/// So many packets were as long as they stated: when another one is not, something was lost that the
+/// counter of 4 bits does not show.
+const TRUSTED: u8 = 3;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -129,6 +135,8 @@ pub(super) struct Piece<'a> {
     pub(super) end: bool,
     /// There is more than the length that was stated.
     pub(super) over: bool,
+    /// What came before it was not whole.
+    pub(super) cut: bool,
 }
 
 impl Pes {
@@ -143,16 +151,20 @@ impl Pes {
     }
 
     /// Takes a payload; `start` says that a packet begins with it. Gives what of it belongs to the
-    /// elementary stream. Lengths that lie are counted, and the data is taken as it comes.
+    /// elementary stream. Lengths that lie are counted, and the data is taken as it comes, unless
+    /// they were right so far.
     pub(super) fn payload<'a>(
         &mut self,
         start: bool,
         mut data: &'a [u8],
         counters: &mut Counters,
     ) -> Option<Piece<'a>> {
+        let mut cut = false;
         if start {
             if self.state == State::Body && self.left.is_some_and(|left| left > 0) {
                 Counters::add(&mut counters.lengths);
+                cut = self.is_trusted();
+                self.kept = 0;
             }
             self.state = State::Header;
             self.header.clear();
@@ -171,15 +183,25 @@ impl Pes {
                 Some(rest) => {
                     end = rest == 0 && left > 0;
                     self.left = Some(rest);
+                    self.kept = self.kept.saturating_add(end.into());
                 }
                 None => {
                     Counters::add(&mut counters.lengths);
                     over = true;
                     self.left = None;
+                    if self.is_trusted() {
+                        self.state = State::Idle;
+                        (data, cut) = (&[], true);
+                    }
+                    self.kept = 0;
                 }
             }
         }
-        Some(Piece { begin, data, end, over })
+        Some(Piece { begin, data, end, over, cut })
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.kept >= TRUSTED
     }
 
     /// Gathers the header. `None` while it is not whole, and if it is none.

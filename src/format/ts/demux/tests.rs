@@ -406,6 +406,32 @@ fn lengths_that_lie_are_counted_and_the_data_taken() {
 }
 
 #[test]
+fn a_loss_that_the_counter_does_not_show_is_seen_by_the_length() {
+    let adts = |n: u8| [hex("fff150800d7ffc"), vec![n; 100]].concat();
+    let sound = |frames: core::ops::Range<u8>| frames.flat_map(adts).collect::<Vec<_>>();
+    // 19 packets each with the header, of which 16 are lost: up to a start, or a start among them.
+    // Then one frame is put together before the length is over, and no other.
+    for (first, broken) in [(3, 0), (4, 1), (10, 1), (18, 1)] {
+        let mut writer = Writer::start(&[(0x0f, 0x101)]);
+        let head = writer.out.len();
+        for n in 0..6 {
+            let data = sound(n * 32..n * 32 + 32);
+            let time = i64::from(n) * 90_000;
+            writer.pes(0x101, Some((time, time)), Some(data.len()), &data);
+        }
+        let at = head + (4 * 19 + first) * PACKET;
+        writer.out.drain(at..at + 16 * PACKET);
+        let back = read(&writer.out, 1316);
+        assert_eq!((back.counters.continuity, back.counters.lengths), (0, 1), "{first}");
+        let frames = back.of(Kind::Audio);
+        let whole = |frame: &&Packet| frame.payload[2..].iter().all(|b| *b == frame.payload[2]);
+        let came = frames.iter().skip(1).filter(|frame| !whole(frame)).count();
+        assert!(came <= broken, "{first}: {came}");
+        assert!(frames.len() > 4 * 32, "{first}: {}", frames.len());
+    }
+}
+
+#[test]
 fn times_go_on_where_33_bits_end() {
     let mut writer = Writer::start(&[(0x1b, 0x100), (0x0f, 0x101)]);
     let begin = (1_i64 << 33) - 5 * 3600;
