@@ -17,7 +17,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A socket that datagrams come to. A task that waits for them is woken 2 ms after the first.
+/// A socket that datagrams come to. A task that waits for them is woken 5 ms after the first.
 #[derive(Debug)]
 pub struct Udp(Evented<UdpSocket>);
 
@@ -49,8 +49,10 @@ impl Udp {
             // Other programs may listen to the group, too.
             sockopt::set_socket_reuseaddr(&socket, true)?;
         }
-        // The system gives what it allows.
-        sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_RCVBUF)?;
+        // Whoever may asks for all of it; else the system gives what it allows.
+        if sockopt::set_socket_recv_buffer_size_force(&socket, DATAGRAM_RCVBUF).is_err() {
+            sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_RCVBUF)?;
+        }
         rustix::net::bind(&socket, &address)?;
         let socket = UdpSocket::from(socket);
         if group {
