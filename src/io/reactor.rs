@@ -344,6 +344,11 @@ impl<T: AsFd> Evented<T> {
         self.readiness.readable.set(false);
     }
 
+    /// There may be something to read already that nobody was told of.
+    pub fn look(&self) {
+        self.readiness.readable.set(true);
+    }
+
     /// A write was refused, or took less than it was given: the socket is full.
     pub fn is_full(&self) {
         self.readiness.writable.set(false);

@@ -112,6 +112,11 @@ impl Udp {
         Poll::Pending
     }
 
+    /// The next poll looks for datagrams that nobody was woken for yet.
+    pub fn look(&self) {
+        self.0.look();
+    }
+
     /// Drops all that is there; of a sender without end, a buffer of the kernel.
     pub fn discard(&self) {
         for _ in 0..DATAGRAM_RCVBUF / 64 {

@@ -275,7 +275,7 @@ impl Push<'_> {
         })
         .await;
         // The last picture; one that nobody has room for is given up.
-        let _ = media.finish(&mut feed);
+        let _ = media.finish(&session, &mut feed);
         self.caster.input.add_damage(media.damage().saturating_sub(damage));
         log::info!("RECORD ends{media}");
         outcome

@@ -227,7 +227,7 @@ async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
     })
     .await;
     // The last picture; one that nobody has room for is given up.
-    let _ = media.finish(&mut live.feed);
+    let _ = media.finish(&live.session, &mut live.feed);
     input.add_damage(media.damage().saturating_sub(damage));
     log::info!("camera ends{media}");
     Err(over)

@@ -16,7 +16,7 @@ use bytes::BufMut;
 use core::net::{IpAddr, SocketAddr};
 use std::fmt::{self, Display};
 use std::ops::ControlFlow;
-use std::task::{Context as Task, Poll};
+use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
 /// How long a packet that is late is waited for.
@@ -196,8 +196,16 @@ impl Media {
         Ok(())
     }
 
-    /// Hands out the picture in progress.
-    pub(in crate::service) fn finish(&mut self, feed: &mut Feed) -> Result<(), Refusal> {
+    /// Takes what is there still, and hands out the picture in progress.
+    pub(in crate::service) fn finish(
+        &mut self,
+        session: &Session,
+        feed: &mut Feed,
+    ) -> Result<(), Refusal> {
+        for Way { pair, .. } in self.lanes.iter().filter_map(|lane| lane.way.as_ref()) {
+            pair.rtp.look();
+        }
+        self.poll(&Task::from_waker(Waker::noop()), session, feed)?;
         let Self { lanes, sync, .. } = self;
         for (at, lane) in lanes.iter_mut().enumerate() {
             if let Some(Taken { track, maker, .. }) = &mut lane.taken {
