@@ -209,13 +209,15 @@ impl Demux {
 
     /// Sets up the streams of the first program that has some, unless they are.
     fn choose(&mut self, memory: &mut dyn Memory, out: &mut dyn FnMut(Packet)) -> Result<(), Stop> {
+        // One whose map did not come yet after a change of its PID is waited for.
+        let stays = |program: &&Program| {
+            Some(program.number) == self.chosen && program.map.is_none_or(|map| !map.is_empty())
+        };
+        let chosen = self.programs.iter().find(stays);
+        if chosen.is_none() {
+            self.chosen = None;
+        }
         let useful = |program: &&Program| program.map.is_some_and(|map| !map.is_empty());
-        let chosen = self.chosen.and_then(|number| {
-            self.programs.iter().find(|program| program.number == number).filter(|program| {
-                // One whose map did not come yet after a change of its PID is waited for.
-                program.map.is_none_or(|map| !map.is_empty())
-            })
-        });
         let chosen = chosen.or_else(|| {
             let first = self.programs.iter().find(useful)?;
             let unknown = |program: &Program| program.map.is_none();

@@ -514,6 +514,27 @@ fn the_first_program_with_something_is_taken() {
 }
 
 #[test]
+fn a_program_that_is_listed_no_more_makes_room_for_another_one() {
+    let gone = |change: fn(&mut Writer)| {
+        let mut writer = Writer::start(&[(0x1b, 0x100)]);
+        writer.pes(0x100, Some((0, 0)), None, &key());
+        change(&mut writer);
+        // The map of the first one never comes.
+        for _ in 0..PATIENCE + 10 {
+            writer.pmt(0x22, 3, 0, &[(0x1b, 0x300)]);
+        }
+        writer.pes(0x300, Some((3600, 3600)), None, &key());
+        times(&clean(&writer.out)).len()
+    };
+    assert_eq!(gone(|writer| writer.pat(1, &[(2, 0x21), (3, 0x22)])), 2, "it is not listed");
+    let empty = |writer: &mut Writer| {
+        writer.pat(1, &[(1, 0x20), (2, 0x21), (3, 0x22)]);
+        writer.pmt(0x20, 1, 1, &[(0x06, 0x100)]);
+    };
+    assert_eq!(gone(empty), 2, "it has nothing any more");
+}
+
+#[test]
 fn a_long_map_goes_over_packets() {
     let streams: Vec<(u8, u16)> =
         (0..100).map(|i| (0x06, 0x400 + i)).chain([(0x1b, 0x100)]).collect();
