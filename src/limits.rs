@@ -258,6 +258,9 @@ pub const RTSP_HEAD: usize = 8 * 1024;
 pub const RTSP_HEADERS: usize = 64;
 /// Bytes of the body of an RTSP message, an SDP mostly. A longer one ends the connection.
 pub const RTSP_BODY: usize = 16 * 1024;
+/// Bytes between two messages or frames of a camera that are neither, and are skipped. One more ends
+/// the connection.
+pub const RTSP_RESYNC: usize = 64 * 1024;
 /// Audio and video of one RTSP session, some hundred bytes each. The others are left out, and said.
 pub const RTSP_TRACKS: usize = 8;
 /// Requests with wrong credentials on one RTSP connection. One more ends it.

@@ -163,17 +163,19 @@ impl Client {
         Duration::from_secs((self.timeout / 2).max(1).into())
     }
 
-    /// Sends a sign of life. False: the one before is not answered, the server is gone.
+    /// Sends a sign of life. False: the one before is not answered. If nothing else comes, either,
+    /// the server is gone.
     pub fn keep_alive(&mut self) -> bool {
         if self.state != State::Playing {
             return true;
         }
-        if self.asked.is_some() {
-            return false;
+        let answered = self.asked.take().is_none();
+        // Who reads none gets no more.
+        if self.pending() <= CONTROL_OUT_MAX {
+            let method = if self.parameters { Method::GetParameter } else { Method::Options };
+            self.ask(Request::new(method, self.described.url(&self.base)));
         }
-        let method = if self.parameters { Method::GetParameter } else { Method::Options };
-        self.ask(Request::new(method, self.described.url(&self.base)));
-        true
+        answered
     }
 
     /// Sends a packet of RTCP on the channel of a track. False: it has none, or the server does
@@ -199,6 +201,11 @@ impl Client {
     /// Frames on channels that were not set up; they are dropped.
     pub const fn strays(&self) -> u32 {
         self.strays
+    }
+
+    /// How often bytes were skipped that are neither a message nor a frame.
+    pub const fn resyncs(&self) -> u32 {
+        self.parser.resyncs()
     }
 
     fn pending(&self) -> usize {
@@ -275,7 +282,15 @@ impl Client {
     fn response(&mut self, response: Response) -> Result<Option<Event>, Error> {
         let cseq = response.headers.cseq();
         let ours = self.asked.as_ref().is_some_and(|a| cseq.is_none_or(|cseq| cseq == a.cseq));
-        if !ours || response.status < 200 {
+        if response.status < 200 {
+            return Ok(None);
+        }
+        if !ours {
+            // Late, or of one that counts in its own way: a sign of life all the same.
+            let waits = |asked: &Asked| asked.request.method != Method::Teardown;
+            if self.state == State::Playing && self.asked.as_ref().is_some_and(waits) {
+                self.asked = None;
+            }
             return Ok(None);
         }
         let Some(Asked { request, tried, .. }) = self.asked.take() else { return Ok(None) };
@@ -382,6 +397,7 @@ impl Client {
         if transport.lower == Lower::Tcp {
             let channels = transport.interleaved.or(asked.interleaved).ok_or(Error::Transport)?;
             self.channels.push((choice.track, channels));
+            self.parser.expect(channels);
         }
         self.next_setup();
         Ok(Event::SetUp(choice.track, Box::new(transport)))

@@ -1,7 +1,7 @@
 //! Requests, responses and interleaved frames: reading and writing (RFC 2326 §4-7, §10.12).
 
 use super::Error;
-use crate::limits::{RTSP_BODY, RTSP_HEAD, RTSP_HEADERS};
+use crate::limits::{RTSP_BODY, RTSP_HEAD, RTSP_HEADERS, RTSP_RESYNC};
 use bytes::Bytes;
 use std::fmt;
 
@@ -242,12 +242,19 @@ pub struct Parser {
     /// The head of a message or of a frame, the body behind it, or the packet in progress.
     data: Vec<u8>,
     lines: usize,
+    /// Channels that frames come on; none: what is neither a message nor a frame is an error.
+    channels: Vec<u8>,
+    /// Bytes that were skipped since the last item.
+    skipped: usize,
+    resyncs: u32,
 }
 
 #[derive(Debug, Default)]
 enum State {
     #[default]
     Start,
+    /// At what may be neither a message nor a frame: `data` has what may begin one.
+    Lost,
     Head,
     Body(Box<Item>, usize),
     FrameHead,
@@ -255,6 +262,21 @@ enum State {
 }
 
 impl Parser {
+    /// Frames come on these channels. From now on bytes that are neither a message nor a frame are
+    /// skipped up to the next message or frame on such a channel, [`RTSP_RESYNC`] at most.
+    pub fn expect(&mut self, (rtp, rtcp): (u8, u8)) {
+        for channel in [rtp, rtcp] {
+            if !self.channels.contains(&channel) {
+                self.channels.push(channel);
+            }
+        }
+    }
+
+    /// How often bytes were skipped.
+    pub const fn resyncs(&self) -> u32 {
+        self.resyncs
+    }
+
     /// Takes the next item from the front of `input`; `None`: all was taken, more is needed.
     /// After an error nothing more can be read.
     pub fn receive(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Error> {
@@ -270,9 +292,19 @@ impl Parser {
                         }
                         self.state = State::FrameHead;
                     }
+                    Some(_) if !self.channels.is_empty() => {
+                        self.skipped = 0;
+                        self.state = State::Lost;
+                    }
                     Some((first, _)) if first.is_ascii_alphabetic() => self.state = State::Head,
                     Some(_) => return Err(Error::Malformed("neither a message nor a frame")),
                 },
+                State::Lost => {
+                    let Some((byte, rest)) = input.split_first() else { return Ok(None) };
+                    self.data.push(*byte);
+                    *input = rest;
+                    self.state = self.search()?;
+                }
                 State::Head => {
                     if !self.line(input)? {
                         return Ok(None);
@@ -312,6 +344,41 @@ impl Parser {
         }
     }
 
+    /// Looks at what came so far of a begin, and skips what begins nothing. What is to follow.
+    fn search(&mut self) -> Result<State, Error> {
+        loop {
+            match *self.data {
+                [b'$'] => return Ok(State::Lost),
+                [b'$', channel, ref rest @ ..] if self.channels.contains(&channel) => match *rest {
+                    // Packets have the version of RTP, and no fewer bytes than a report (RFC 3550 §6.4.2).
+                    [high, low, first] => {
+                        let len = usize::from(u16::from_be_bytes([high, low]));
+                        if first >> 6 == 2 && len >= 8 {
+                            self.data = vec![first];
+                            return Ok(State::Frame(channel, len));
+                        }
+                    }
+                    _ => return Ok(State::Lost),
+                },
+                _ => {}
+            }
+            match begins(&self.data) {
+                Some(true) => return Ok(State::Head),
+                Some(false) => return Ok(State::Lost),
+                None => {}
+            }
+            if self.skipped == 0 {
+                self.resyncs = self.resyncs.saturating_add(1);
+            }
+            self.skipped = self.skipped.saturating_add(1);
+            if self.skipped > RTSP_RESYNC {
+                return Err(Error::Malformed("neither a message nor a frame"));
+            }
+            // Few: what begins something is short.
+            self.data.remove(0);
+        }
+    }
+
     /// Moves the rest of a line to `data`. Whether its end was there.
     fn line(&mut self, input: &mut &[u8]) -> Result<bool, Error> {
         let end = input.iter().position(|&byte| byte == b'\n').map(|at| at + 1);
@@ -347,6 +414,18 @@ impl Parser {
         self.state = State::Body(Box::new(item), len);
         Ok(None)
     }
+}
+
+/// Whether `data` has all that a message is known by, or less; `None`: it is of no message.
+fn begins(data: &[u8]) -> Option<bool> {
+    let names = METHODS.iter().map(|method| (method.name(), " ")).chain([("RTSP", "/1.")]);
+    let fits = |(name, behind): (&str, &str)| {
+        let all = name.bytes().chain(behind.bytes());
+        all.zip(data)
+            .all(|(want, have)| want == *have)
+            .then_some(data.len() >= name.len() + behind.len())
+    };
+    names.filter_map(fits).max()
 }
 
 /// A frame that is all there, which is the usual case.

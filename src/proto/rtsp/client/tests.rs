@@ -252,6 +252,7 @@ fn signs_of_life_are_sent_in_a_way_that_the_server_knows() {
     assert!(client.keep_alive());
     assert!(sent(&mut client).starts_with("GET_PARAMETER rtsp://cam:8554/ch/1?q=2 RTSP/1.0"));
     assert!(!client.keep_alive(), "the last one is not answered");
+    assert!(sent(&mut client).starts_with("GET_PARAMETER "), "it is asked again");
     let no = format!("RTSP/1.0 551 No\r\nCSeq: {}\r\n\r\n", client.cseq);
     assert!(matches!(client.receive(&mut no.as_bytes()), Ok(None)));
     assert!(client.keep_alive());
@@ -259,6 +260,25 @@ fn signs_of_life_are_sent_in_a_way_that_the_server_knows() {
     let gone = format!("RTSP/1.0 454 No\r\nCSeq: {}\r\n\r\n", client.cseq);
     let error = client.receive(&mut gone.as_bytes());
     assert!(matches!(error, Err(Error::Refused { status: 454, .. })));
+}
+
+#[test]
+fn whatever_is_answered_is_a_sign_of_life() {
+    let mut client = playing();
+    for cseq in ["CSeq: 1\r\n", "CSeq: 4000000000\r\n", "CSeq: x\r\n", ""] {
+        assert!(client.keep_alive(), "{cseq}");
+        let answer = format!("RTSP/1.0 404 Not Found\r\n{cseq}\r\n");
+        assert!(matches!(client.receive(&mut answer.as_bytes()), Ok(None)), "{cseq}");
+    }
+    client.teardown();
+    let late = "RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n";
+    assert!(matches!(client.receive(&mut late.as_bytes()), Ok(None)), "that was not asked last");
+    // Who reads nothing is not asked for ever.
+    let mut client = playing();
+    for _ in 0..10_000 {
+        client.keep_alive();
+    }
+    assert!(client.send_buf().len() < CONTROL_OUT_MAX + 1000);
 }
 
 #[test]

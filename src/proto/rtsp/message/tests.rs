@@ -133,6 +133,74 @@ fn what_is_no_rtsp_is_refused() {
     assert_eq!(items(lines.as_bytes(), 1000), Err(Error::HeadTooLong));
 }
 
+/// A frame as cameras send them.
+fn frame(channel: u8, len: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_frame(channel, &[vec![0x80], vec![b'$'; len - 1]].concat(), &mut out);
+    out
+}
+
+#[test]
+fn bytes_between_frames_are_skipped_where_frames_are_expected() {
+    let answer = b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n";
+    let all: [&[u8]; 4] = [&frame(2, 300), answer, &frame(3, 40), b"OPTIONS * RTSP/1.0\r\n\r\n"];
+    // What stands in front of each.
+    let noises: [&[u8]; 9] = [
+        b"\0",
+        b"x",
+        b"\0$$$\x02$\x09",
+        b"\0$\x02\0\x09\x20",
+        b"\0$\x02\0\x01\x80",
+        b"RTSP/RTSP/1",
+        b"OPTIONSGET_PARAMETE",
+        b"\r\n\xff\r\n\r\n",
+        &[0x55; 5000],
+    ];
+    for noise in noises {
+        let stream: Vec<u8> = all.iter().flat_map(|item| [noise, item].concat()).collect();
+        for step in [1, 2, 3, 7, stream.len()] {
+            let mut parser = Parser::default();
+            parser.expect((2, 3));
+            let (mut count, mut skipped) = (0, 0);
+            for mut piece in stream.chunks(step) {
+                while let Some(item) = parser.receive(&mut piece).unwrap() {
+                    count += 1;
+                    skipped += usize::from(parser.resyncs() == count);
+                    match (count, item) {
+                        (1, Item::Frame(2, packet)) => assert_eq!(packet.len(), 300),
+                        (2, Item::Response(response)) => assert_eq!(response.status, 200),
+                        (3, Item::Frame(3, packet)) => assert_eq!(packet.len(), 40),
+                        (4, Item::Request(request)) => {
+                            assert_eq!(request.method, Method::Options);
+                        }
+                        (_, item) => panic!("{noise:?} {step}: {item:?}"),
+                    }
+                }
+            }
+            assert_eq!((count, skipped), (4, 4), "{noise:?} {step}");
+        }
+    }
+}
+
+#[test]
+fn what_has_no_frame_for_long_is_refused() {
+    let mut parser = Parser::default();
+    parser.expect((0, 1));
+    assert_eq!(parser.receive(&mut &[0x55; RTSP_RESYNC][..]), Ok(None));
+    let error = Error::Malformed("neither a message nor a frame");
+    assert_eq!(parser.receive(&mut &[0x55; 2][..]), Err(error));
+    for (_, text, _) in CASES {
+        mutations(text.as_bytes(), |changed| {
+            let mut parser = Parser::default();
+            parser.expect((0, 2));
+            for mut piece in changed.chunks(3) {
+                while let Ok(Some(_)) = parser.receive(&mut piece) {}
+                assert!(parser.data.len() <= 65535);
+            }
+        });
+    }
+}
+
 #[test]
 fn nothing_can_be_smuggled_into_a_line() {
     let mut out = Vec::new();
