@@ -296,6 +296,18 @@ fn a_server_that_leaves_takes_no_datagrams_any_more() {
 }
 
 #[test]
+fn a_caster_without_a_sender_leaves_its_port_to_the_next_server() {
+    let (server, port) = caster("mpegts_over_udp", "", "");
+    // Somebody who does not go.
+    let _player = Peer::play(&server, "livestream");
+    server.signal(Signal::USR2);
+    server.line("MPEG-TS caster listens no more at");
+    eventually("the port is free", Duration::from_secs(1), || {
+        UdpSocket::bind(("127.0.0.1", port)).is_ok()
+    });
+}
+
+#[test]
 fn one_sender_at_a_time_is_listened_to() {
     let Some(program) = tool("ffmpeg") else { return };
     let (file, other) = (media::sample(&program), mp3_flv(&program));
@@ -644,6 +656,36 @@ fn flv_is_posted_by_ffmpeg_and_curl() {
     });
     server.line_number("stop publish", count);
     assert_eq!(server.count("in the middle"), 0);
+}
+
+#[test]
+fn gstreamer_posts_flv() {
+    let Some(program) = tool("ffmpeg") else { return };
+    let Some(inspect) = tool("gst-inspect-1.0") else { return };
+    // The other sink for HTTP, souphttpclientsink, makes a request of each buffer.
+    for element in ["curlhttpsink", "flvmux", "flvdemux", "h264parse", "aacparse"] {
+        if !Command::new(&inspect).arg(element).output().unwrap().status.success() {
+            skip::<()>(&format!("{element} of GStreamer"));
+            return;
+        }
+    }
+    let launch = tool("gst-launch-1.0").unwrap();
+    let file = media::sample(&program);
+    let want = original(&program, &file, Video::H264, false);
+    let (server, port) = caster("flv", "", "");
+    let player = Peer::play(&server, "s");
+    let pipeline = format!(
+        "-q filesrc location={} ! flvdemux name=d flvmux name=m streamable=true ! \
+         curlhttpsink location=http://127.0.0.1:{port}/live/s.flv \
+         d.video ! queue ! h264parse ! m. d.audio ! queue ! aacparse ! m.",
+        file.display()
+    );
+    run(&launch, pipeline.split_whitespace());
+    let packets = rest_of(player);
+    want.assert_is(&packets);
+    assert_in_sync(&packets, &file, 1);
+    server.line("stop publish");
+    assert_eq!((server.count("start publish"), server.count("in the middle")), (1, 0));
 }
 
 #[test]

@@ -6,17 +6,21 @@
 mod common;
 
 use common::client::Peer;
-use common::fetched::{assert_from, assert_part, assert_times, frames, ingest, nginx, play, units};
+use common::elementary::{extract, only_slices, slices};
+use common::fetched::{
+    assert_from, assert_part, assert_times, frames, ingest, nginx, play, sample, units,
+};
 use common::media::{self, AAC, H264, PICTURE, TONE};
 use common::{
     Running, SOON, Server, TempDir, at_once, eventually, free_port, run, skip, spawn, tool,
 };
+use runnel::codec::nal::{self, Video};
 use runnel::media::Kind;
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -165,8 +169,15 @@ fn an_ffmpeg_that_listens_for_rtmp_is_pulled() {
 
 /// A server of GStreamer with the sample, its sound in the form of `payloader`.
 fn camera(ffmpeg: &Path, method: &str, payloader: &str) -> Option<(Running, u16)> {
+    let args = format!("{PICTURE} {TONE} -t 8 {H264} {AAC}");
+    film(&media::make(ffmpeg, "camera.mp4", &args), "h264", method, payloader)
+}
+
+/// The same with a file of pictures of this codec.
+fn film(file: &Path, codec: &str, method: &str, payloader: &str) -> Option<(Running, u16)> {
     let inspect = tool("gst-inspect-1.0")?;
-    for element in ["rtph264pay", "h264parse", "qtdemux", payloader] {
+    let (pay, parse) = (format!("rtp{codec}pay"), format!("{codec}parse"));
+    for element in [&pay, &parse, "qtdemux", payloader] {
         if !Command::new(&inspect).arg(element).output().unwrap().status.success() {
             return skip(&format!("{element} of GStreamer"));
         }
@@ -177,11 +188,9 @@ fn camera(ffmpeg: &Path, method: &str, payloader: &str) -> Option<(Running, u16)
     if !works.is_ok_and(|output| output.status.success()) {
         return skip("gir1.2-gst-rtsp-server-1.0 and python3-gi");
     }
-    let args = format!("{PICTURE} {TONE} -t 8 {H264} {AAC}");
-    let file = media::make(ffmpeg, "camera.mp4", &args);
     let port = free_port();
     let pipeline = format!(
-        "( filesrc location={} ! qtdemux name=d d.video_0 ! queue ! h264parse ! rtph264pay name=pay0 \
+        "( filesrc location={} ! qtdemux name=d d.video_0 ! queue ! {parse} ! {pay} name=pay0 \
          pt=96 config-interval=-1 mtu=700 d.audio_0 ! queue ! aacparse ! {payloader} name=pay1 pt=97 )",
         file.display()
     );
@@ -229,6 +238,44 @@ fn cameras_are_pulled_with_and_without_credentials_over_tcp_and_udp() {
 }
 
 #[test]
+fn cameras_with_hevc_are_pulled_over_tcp_and_udp() {
+    const HEVC: &str = "-c:v libx265 -preset ultrafast -g 25 -bf 2 -tag:v hvc1 \
+                        -x265-params log-level=none:pools=1:frame-threads=1";
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file =
+        media::make(&ffmpeg, "camera-hevc.mp4", &format!("{PICTURE} {TONE} -t 8 {HEVC} {AAC}"));
+    let pictures = extract(&ffmpeg, &file, "-map 0:v -c copy -f hevc");
+    let pictures = only_slices(Video::Hevc, nal::units(&pictures));
+    assert_eq!(pictures.len(), 200);
+    let sound = format!("-i {} -vn -c copy", file.display());
+    let sound = media::make(&ffmpeg, "camera-hevc.flv", &sound);
+    let sound = frames(&media::flv_packets(&fs::read(sound).unwrap()));
+    at_once(["", "udp"], |method| {
+        let Some((_camera, port)) = film(&file, "h265", method, "rtpmp4gpay") else { return };
+        let server = server(&ingest("cam", "stream", &format!("rtsp://127.0.0.1:{port}/s"), ""));
+        let packets = play(&server, "cam", Duration::from_secs(4));
+        let got = slices(&packets, Video::Hevc);
+        assert!(got.len() > 50, "{method} {}", got.len());
+        assert_part("pictures", &got, &pictures);
+        assert_part("frames", &frames(&packets), &sound);
+        assert_times(&packets);
+    });
+}
+
+#[test]
+fn the_sample_of_cameras_pulls_what_it_says() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = camera_flv(&ffmpeg);
+    let Some((_camera, port)) = camera(&ffmpeg, "digest", "rtpmp4gpay") else { return };
+    let address = format!("cam:secret@127.0.0.1:{port}/s");
+    let changes = [("admin:12345678@192.168.1.21:554/ch1", address.as_str())];
+    let server = sample("ingest.rtsp", free_port(), &changes, TempDir::new());
+    let packets = play(&server, "livestream", Duration::from_secs(3));
+    assert_from(&packets, &file);
+    assert!(units(&packets).len() > 50, "{}", units(&packets).len());
+}
+
+#[test]
 fn wrong_credentials_are_said_and_not_tried_all_the_time() {
     let Some(ffmpeg) = tool("ffmpeg") else { return };
     let Some((_camera, port)) = camera(&ffmpeg, "digest", "rtpmp4gpay") else { return };
@@ -257,6 +304,124 @@ fn a_transport_stream_over_udp_is_taken_by_an_ingest() {
     assert_part("pictures", &units(&packets), &units(&all));
     sender.stop();
     assert!(server.wait_for_line("the sender fell silent", 1, SOON * 2).is_some());
+}
+
+fn send_ts(ffmpeg: &Path, file: &Path, port: u16) -> Running {
+    let out = format!("udp://127.0.0.1:{port}?pkt_size=1316");
+    let args = ["-v", "error", "-re", "-stream_loop", "-1", "-i", file.to_str().unwrap()];
+    spawn(ffmpeg, args.into_iter().chain(["-c", "copy", "-f", "mpegts", &out]))
+}
+
+fn is_free(port: u16) -> bool {
+    UdpSocket::bind(("127.0.0.1", port)).is_ok()
+}
+
+#[test]
+fn a_sender_that_begins_anew_is_followed_within_seconds() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = media::sample(&ffmpeg);
+    let port = free_port();
+    let server = server(&ingest("udp", "stream", &format!("udp://127.0.0.1:{port}"), ""));
+    let mut player = Peer::play(&server, "udp");
+    let first = send_ts(&ffmpeg, &file, port);
+    player.packets(50);
+    drop(first);
+    let _second = send_ts(&ffmpeg, &file, port);
+    let began = Instant::now();
+    server.line("the sender fell silent, 127.0.0.1:");
+    server.line_number("start publish", 2);
+    player.packets(50);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(server.count("tried again in"), 0);
+}
+
+#[test]
+fn a_udp_ingest_that_waits_for_a_sender_ends_with_a_reload() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = media::sample(&ffmpeg);
+    let port = free_port();
+    let url = format!("udp://127.0.0.1:{port}");
+    let server = server(&ingest("one", "stream", &url, ""));
+    eventually("it listens", SOON, || !is_free(port));
+    // Another stream of the same port.
+    reload(&server, &ingest("two", "stream", &url, ""));
+    let sender = send_ts(&ffmpeg, &file, port);
+    assert!(units(&play(&server, "two", Duration::from_secs(1))).len() > 10);
+    assert_eq!((server.count("in use"), server.count("start publish")), (0, 1));
+    drop(sender);
+    // And with a reload that takes it away, before a sender and behind one.
+    reload(&server, &ingest("three", "stream", &url, ""));
+    eventually("it listens", SOON, || !is_free(port));
+    reload(&server, "");
+    eventually("the port is free", Duration::from_secs(2), || is_free(port));
+}
+
+#[test]
+fn a_udp_ingest_on_demand_that_waits_for_a_sender_ends_with_its_player() {
+    let port = free_port();
+    let url = format!("udp://127.0.0.1:{port}");
+    let server = server(&ingest("od", "stream", &url, "on_demand on; linger 1;"));
+    assert!(is_free(port), "nobody wants it");
+    for round in 1..3 {
+        let player = Peer::play(&server, "od");
+        eventually("it listens", SOON, || !is_free(port));
+        thread::sleep(Duration::from_secs(3));
+        assert!(!is_free(port), "it waits as long as somebody plays");
+        drop(player);
+        server.line_number("ends, nobody plays it", round);
+        eventually("the port is free", Duration::from_secs(1), || is_free(port));
+    }
+}
+
+#[test]
+#[cfg(feature = "service")]
+fn a_server_that_leaves_does_not_wait_for_sources_that_do_not_come() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap();
+    let udp = free_port();
+    let urls = [
+        format!("udp://127.0.0.1:{udp}"),
+        format!("http://{silent}/a.flv"),
+        format!("http://{silent}/a.m3u8"),
+        format!("rtsp://{silent}/a"),
+        format!("rtmp://{silent}/live/a"),
+        // One that is tried again.
+        format!("rtmp://127.0.0.1:{}/live/a", free_port()),
+    ];
+    let ingests: String = urls
+        .iter()
+        .enumerate()
+        .map(|(at, url)| ingest(&format!("i{at}"), "stream", url, ""))
+        .collect();
+    let mut server =
+        Server::with(&format!("drain_timeout 0; vhost __defaultVhost__ {{ {ingests} }}"));
+    server.line("tried again in");
+    eventually("it listens", SOON, || !is_free(udp));
+    server.signal(Signal::USR2);
+    let ended = server.wait(Duration::from_secs(3));
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+    assert_eq!(server.count("start publish"), 0);
+}
+
+#[test]
+#[cfg(feature = "service")]
+fn a_server_that_leaves_ends_the_programs_of_its_ingests() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let mp4 = media::make(&ffmpeg, "camera.mp4", &format!("{PICTURE} {TONE} -t 8 {H264} {AAC}"));
+    let more = format!("ffmpeg {};", ffmpeg.display());
+    let ingests = ingest("x", "file", mp4.to_str().unwrap(), &more);
+    let server = Server::with(&format!(
+        "drain_timeout 60; vhost __defaultVhost__ {{ min_latency on; {ingests} }}"
+    ));
+    // Somebody who does not go.
+    let mut player = Peer::play(&server, "x");
+    player.packets(20);
+    server.signal(Signal::USR2);
+    server.line("ingest x ends, pid=");
+    server.line("stop publish");
+    // Longer than until a program that ended is started again.
+    thread::sleep(Duration::from_secs(5));
+    assert_eq!((server.count("fork ingest x"), server.count("start publish")), (1, 1));
 }
 
 #[test]

@@ -14,7 +14,9 @@ mod common;
 
 use common::client::Peer;
 use common::elementary::{extract, only_slices, slices};
-use common::fetched::{assert_from, assert_part, assert_times, frames, ingest, nginx, play, units};
+use common::fetched::{
+    assert_from, assert_part, assert_times, frames, ingest, nginx, play, sample, units,
+};
 use common::http::{Http, get, server_with};
 use common::media::{self, AAC, H264, PICTURE, TONE};
 use common::{RUNNEL, Running, SOON, Server, TempDir, eventually, free_port, run, spawn, tool};
@@ -614,19 +616,6 @@ fn srs_ingest_hls_is_run_by_an_ingest_whose_output_is_elsewhere() {
     assert_eq!(here.count("fork ingest"), 0);
 }
 
-/// A server with the sample `name`, each of `changes` made in it.
-fn sample(name: &str, port: u16, changes: &[(&str, &str)], dir: TempDir) -> Server {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("conf/{name}.conf"));
-    let mut text = fs::read_to_string(path).unwrap();
-    text = text.replace("listen 1935;", &format!("listen 127.0.0.1:{port};"));
-    for (from, to) in changes {
-        assert!(text.contains(from), "{from}");
-        text = text.replace(from, to);
-    }
-    fs::write(dir.join("test.conf"), text).unwrap();
-    Server::spawn(std::process::Command::new(RUNNEL).args(["-c", "test.conf"]), port, dir)
-}
-
 #[test]
 fn the_samples_fetch_what_they_say() {
     let Some(ffmpeg) = tool("ffmpeg") else { return };
@@ -645,6 +634,33 @@ fn the_samples_fetch_what_they_say() {
         let packets = play(server, stream, Duration::from_secs(2));
         assert_part("pictures", &units(&packets), &units(&media::built_in()));
     }
+    drop(server);
+
+    let server = sample("ingest.ondemand", free_port(), &changes, TempDir::new());
+    thread::scope(|scope| {
+        for stream in ["rtmp", "flv", "hls"] {
+            let server = &server;
+            scope.spawn(move || {
+                let packets = play(server, stream, Duration::from_secs(2));
+                assert_part("pictures", &units(&packets), &units(&media::built_in()));
+            });
+        }
+    });
+    assert_eq!(server.count("start publish"), 3);
+    // A linger of 10 s, as it is said and by default.
+    let ended = server.wait_for_line("ends, nobody plays it", 3, SOON * 2);
+    assert!(ended.is_some());
+    drop(server);
+
+    let dir = TempDir::new();
+    fs::create_dir(dir.join("doc")).unwrap();
+    let file = media::sample(&ffmpeg);
+    fs::copy(&file, dir.join("doc/source.flv")).unwrap();
+    let server = sample("ingest", free_port(), &[], dir);
+    let packets = play(&server, "livestream", Duration::from_secs(4));
+    assert_from(&packets, &file);
+    assert!(units(&packets).len() > 75, "{}", units(&packets).len());
+    assert_eq!(server.count("fork ingest"), 0);
     drop(server);
 
     let dir = TempDir::new();

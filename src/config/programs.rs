@@ -107,7 +107,8 @@ section! {
     Engine ("engine", arg name) {
         /// Whether it runs.
         enabled: bool = false;
-        /// Options in front of the input.
+        /// Options in front of the input. An ingest that runs no program reads rtsp_transport: udp
+        /// is tried first then, else the connection.
         perfile: Vec<Pair> = Vec::new() => "{ rtsp_transport tcp; }";
         /// The format of the input; off for not told.
         iformat: String = "flv".into();

@@ -237,6 +237,11 @@ impl Registry {
         }
     }
 
+    /// Whether all were asked to end: the server leaves.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
     /// Asks every connection to end, also those that begin from here on.
     pub fn leave(&self) {
         self.leaving.set(true);
@@ -272,9 +277,10 @@ mod tests {
     fn all_are_asked_to_leave_once() {
         let registry = Rc::new(Registry::default());
         let early = registry.enter(100, PEER);
-        assert!(!early.is_leaving() && !early.take_leave());
+        assert!(!early.is_leaving() && !early.take_leave() && !registry.is_leaving());
         registry.leave();
         registry.leave();
+        assert!(registry.is_leaving());
         let late = registry.enter(101, PEER);
         for session in [early, late] {
             assert!(session.take_leave() && !session.take_leave() && session.is_leaving());

@@ -63,6 +63,17 @@ pub fn follow(cx: &Rc<Context>, kind: Caster) -> Vec<Rc<Running>> {
     new
 }
 
+/// Has the casters of `kind` listen no more: the server leaves, and the next one wants their ports.
+pub fn leave(cx: &Context, kind: Caster) {
+    let casters = cx.part::<Casters>();
+    let running = casters.0.borrow();
+    for caster in running.iter().filter(|caster| caster.block.caster == kind) {
+        if let Some(stop) = caster.stop.take() {
+            stop.set();
+        }
+    }
+}
+
 /// The caster of `kind` that a connection at `address` of ours is for.
 pub fn at(cx: &Context, kind: Caster, address: SocketAddr) -> Option<Rc<Running>> {
     let address = SocketAddr::new(address.ip().to_canonical(), address.port());

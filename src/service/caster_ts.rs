@@ -2,34 +2,38 @@
 //! time is listened to.
 
 use super::caster::{self, Running};
+use super::datagrams::{self, Receiver};
 use super::input::{Feed, Named, Target, unless_kicked};
 use super::inputs::Inputs;
 use super::{Service, Task};
 use crate::config::Caster;
 use crate::context::Context;
-use crate::format::ts::datagram::{is_ts, packets};
-use crate::format::ts::{Counters, Demux, Note};
+use crate::format::ts::datagram::is_ts;
 use crate::hub::session::Kick;
 use crate::io::log::{next_id, traced};
+use crate::io::run;
 use crate::io::udp::Udp;
-use crate::io::{clock, run};
 use crate::limits::INPUT_RETRY;
 use crate::service::admission::{Refusal, tell_closed};
 use core::net::SocketAddr;
 use std::fmt::{self, Display};
 use std::future::poll_fn;
-use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::Poll;
 
 /// Listens where casters of MPEG-TS are.
-pub(super) const SERVICE: Service =
-    Service { start: follow, reload: |cx, _| follow(cx), ..Service::new("caster-mpegts") };
-
-/// A sender that was silent for so long, in milliseconds, makes room for another one.
-const SILENT_MS: u64 = 1000;
+pub(super) const SERVICE: Service = Service {
+    start: follow,
+    reload: |cx, _| follow(cx),
+    leave: |cx| caster::leave(cx, Caster::MpegTs),
+    ..Service::new("caster-mpegts")
+};
 
 fn follow(cx: &Rc<Context>) {
+    if cx.sessions.is_leaving() {
+        // The ports are those of the next server.
+        return;
+    }
     for caster in caster::follow(cx, Caster::MpegTs) {
         let (stop, stopped) = run::once();
         caster.on_stop(stop);
@@ -39,7 +43,8 @@ fn follow(cx: &Rc<Context>) {
     }
 }
 
-/// Takes one stream after another until a reload takes the caster away, which ends the stream, too.
+/// Takes one stream after another until a reload takes the caster away or the server leaves, which
+/// end the stream, too.
 /// A port or an interface that is not there is waited for.
 async fn serve(cx: Rc<Context>, caster: Rc<Running>, mut stopped: Task<()>) {
     let block = &caster.block;
@@ -67,7 +72,9 @@ async fn serve(cx: Rc<Context>, caster: Rc<Running>, mut stopped: Task<()>) {
             Some(Ok(sender)) => sender,
             Some(Err(e)) => {
                 caster.input.fail(&e);
-                retry.wait().await;
+                if run::unless(stopped.as_mut(), retry.wait()).await.is_none() {
+                    break;
+                }
                 continue;
             }
             None => break,
@@ -130,11 +137,7 @@ enum Over {
     Kicked(Kick),
     /// The server leaves.
     Leaving,
-    /// The sender was silent while this one was not.
-    Other(SocketAddr),
-    /// Not what it should be.
-    Broken(String),
-    Refused(Refusal),
+    Stream(datagrams::Over),
 }
 
 impl Display for Over {
@@ -142,9 +145,7 @@ impl Display for Over {
         match self {
             Self::Kicked(why) => why.fmt(f),
             Self::Leaving => Kick::Shutdown.fmt(f),
-            Self::Other(other) => write!(f, "the sender fell silent, {other} follows"),
-            Self::Broken(what) => f.write_str(what),
-            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Stream(over) => over.fmt(f),
         }
     }
 }
@@ -174,9 +175,7 @@ async fn take(
         Err(Kick::Shutdown) => return Ok(Next::Leave),
         Err(why) => return Err(Refusal::new(1023, why.to_string())),
     };
-    let mut demux = Demux::new();
-    let (mut others, mut heard) = (0_u64, clock::now());
-    let mut damage = 0;
+    let mut receiver = Receiver::new(sender);
     let over = poll_fn(|task| {
         session.set_waker(task.waker());
         if let Some(why) = session.kicked() {
@@ -185,49 +184,16 @@ async fn take(
         if session.take_leave() {
             return Poll::Ready(Over::Leaving);
         }
-        let received = socket.poll_receive(task, |datagram, from| {
-            let now = clock::now();
-            if from != sender {
-                if now.saturating_sub(heard) > SILENT_MS && is_ts(datagram) {
-                    return ControlFlow::Break(Over::Other(from));
-                }
-                if others == 0 {
-                    log::warn!("ignore datagrams of {from} while {sender} sends");
-                }
-                others = others.saturating_add(1);
-                return ControlFlow::Continue(());
-            }
-            heard = now;
-            session.count(datagram.len(), 0);
-            match feed.make(|memory, out| demux.receive(packets(datagram), memory, out)) {
-                Ok(Ok(())) => ControlFlow::Continue(()),
-                Ok(Err(stop)) => ControlFlow::Break(Over::Broken(stop.to_string())),
-                Err(refusal) => ControlFlow::Break(Over::Refused(refusal)),
-            }
-        });
-        while let Some(note) = demux.note() {
-            if let Note::Program { video: None, .. } | Note::Program { audio: None, .. } = note {
-                feed.is_alone();
-            }
-            say(&note);
-        }
-        let now_damaged = damaged(demux.counters());
-        caster.input.add_damage(now_damaged.saturating_sub(damage));
-        damage = now_damaged;
-        feed.poll(task, &Line { counters: demux.counters(), others });
-        match received {
-            Poll::Ready(Ok(over)) => Poll::Ready(over),
-            Poll::Ready(Err(e)) => Poll::Ready(Over::Broken(e.to_string())),
-            Poll::Pending => Poll::Pending,
-        }
+        let input = &caster.input;
+        receiver.poll(task, socket, (&session, &mut feed, input)).map(Over::Stream)
     })
     .await;
-    // A picture that nobody has room for is the last one anyway.
-    let _ = feed.make(|memory, out| demux.finish(memory, out));
-    let line = Line { counters: demux.counters(), others };
+    receiver.finish(&mut feed);
     match &over {
-        Over::Broken(_) | Over::Refused(_) => log::warn!("MPEG-TS ends, {over}{line}. ret=4011"),
-        _ => log::info!("MPEG-TS ends, {over}{line}"),
+        Over::Stream(datagrams::Over::Broken(_) | datagrams::Over::Refused(_)) => {
+            log::warn!("MPEG-TS ends, {over}{receiver}. ret=4011");
+        }
+        _ => log::info!("MPEG-TS ends, {over}{receiver}"),
     }
     let leaves = matches!(over, Over::Leaving | Over::Kicked(Kick::Shutdown));
     if !leaves {
@@ -241,36 +207,8 @@ async fn take(
         Over::Kicked(Kick::Operator | Kick::Takeover) => {
             Err(Refusal::new(1023, "it was ended from outside"))
         }
-        Over::Refused(refusal) => Err(refusal),
-        Over::Broken(_) => Ok(Next::Pause),
+        Over::Stream(datagrams::Over::Refused(refusal)) => Err(refusal),
+        Over::Stream(datagrams::Over::Broken(_)) => Ok(Next::Pause),
         _ => Ok(Next::Again),
-    }
-}
-
-fn say(note: &Note) {
-    match note {
-        Note::Program { .. } => log::info!("MPEG-TS: {note}"),
-        _ => log::warn!("MPEG-TS: {note}"),
-    }
-}
-
-fn damaged(counters: &Counters) -> u64 {
-    let Counters { resyncs, continuity, crc, damaged, oversized, .. } = *counters;
-    [resyncs, continuity, crc, damaged, oversized].into_iter().map(u64::from).sum()
-}
-
-/// What is odd about a stream, for its line in the log.
-struct Line<'a> {
-    counters: &'a Counters,
-    others: u64,
-}
-
-impl Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, ", {}", self.counters)?;
-        if self.others > 0 {
-            write!(f, ", others={}", self.others)?;
-        }
-        Ok(())
     }
 }

@@ -17,6 +17,8 @@ mod caster_flv;
 mod caster_rtsp;
 #[cfg(feature = "caster-mpegts")]
 mod caster_ts;
+#[cfg(any(feature = "caster-mpegts", feature = "ingest"))]
+mod datagrams;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(feature = "dvr")]
@@ -123,6 +125,8 @@ pub struct Service {
     pub reload: fn(&Rc<Context>, &Config),
     /// What runs without a stream.
     pub start: fn(&Rc<Context>),
+    /// The server leaves, its connections were asked to end: what runs without one ends, too.
+    pub leave: fn(&Rc<Context>),
     /// What it does when the process ends, after all connections and before the disk is waited for.
     pub stop: fn(),
     /// What it has to send yet after that, if anything. Takes a time that is bounded by itself.
@@ -207,6 +211,7 @@ impl Service {
             wanted: |_, _, _, _, _| {},
             reload: |_, _| {},
             start: |_| {},
+            leave: |_| {},
             stop: || {},
             finish: |_| None,
             port: None,

@@ -2,7 +2,7 @@
 
 use super::client::Peer;
 use super::elementary::slices;
-use super::{Running, SOON, Server, TempDir, eventually, free_port, media, start, tool};
+use super::{RUNNEL, Running, SOON, Server, TempDir, eventually, free_port, media, start, tool};
 use runnel::codec::nal::Video;
 use runnel::media::{Kind, Packet};
 use std::fs;
@@ -88,4 +88,17 @@ pub fn nginx(dir: &TempDir) -> Option<(Running, u16)> {
     let running = start(&mut command);
     eventually("nginx listens", SOON, || TcpStream::connect(("127.0.0.1", port)).is_ok());
     Some((running, port))
+}
+
+/// A server with the sample `name`, each of `changes` made in it.
+pub fn sample(name: &str, port: u16, changes: &[(&str, &str)], dir: TempDir) -> Server {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("conf/{name}.conf"));
+    let mut text = fs::read_to_string(path).unwrap();
+    text = text.replace("listen 1935;", &format!("listen 127.0.0.1:{port};"));
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    fs::write(dir.join("test.conf"), text).unwrap();
+    Server::spawn(Command::new(RUNNEL).args(["-c", "test.conf"]), port, dir)
 }

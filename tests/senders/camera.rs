@@ -25,9 +25,36 @@ pub(crate) struct Script {
     pub(crate) udp: bool,
     /// Bytes of a write.
     pub(crate) piece: usize,
+    /// Seconds after which it wants a sign of life.
+    pub(crate) timeout: u32,
+    /// It answers what it is asked while it plays, with numbers of its own; else nothing.
+    pub(crate) answers: bool,
+    /// Where it says that packets over UDP come from, and where they do. They do so once the way is
+    /// opened from the other end, as through a router.
+    pub(crate) source: Option<[&'static str; 2]>,
+    /// What stands in the connection before every tenth packet.
+    pub(crate) noise: &'static [u8],
+    /// How often it plays.
+    pub(crate) rounds: usize,
 }
 
-/// Plays its script once, to whoever asks first, and is gone.
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            sdp: String::new(),
+            items: Vec::new(),
+            udp: false,
+            piece: usize::MAX,
+            timeout: 60,
+            answers: false,
+            source: None,
+            noise: b"",
+            rounds: 1,
+        }
+    }
+}
+
+/// Plays its script, to whoever asks first, and is gone.
 pub(crate) struct Camera {
     pub(crate) port: u16,
     go: Arc<AtomicBool>,
@@ -40,10 +67,14 @@ impl Camera {
         let go = Arc::new(AtomicBool::new(false));
         let begin = go.clone();
         thread::spawn(move || {
+            let mut rounds = script.rounds;
             for socket in listener.incoming() {
                 let Ok(socket) = socket else { return };
                 if Connection::new(socket, &script).serve(&begin) {
-                    return;
+                    rounds -= 1;
+                    if rounds == 0 {
+                        return;
+                    }
                 }
             }
         });
@@ -104,7 +135,8 @@ impl<'a> Connection<'a> {
                     let track = usize::from(url.ends_with("track1"));
                     match self.set_up(track, &field("Transport:")) {
                         Some(transport) => {
-                            let session = "Session: 12345678;timeout=60\r\n";
+                            let timeout = self.script.timeout;
+                            let session = format!("Session: 12345678;timeout={timeout}\r\n");
                             head("200 OK", &format!("{session}Transport: {transport}\r\n"))
                         }
                         None => head("461 Unsupported Transport", ""),
@@ -143,18 +175,52 @@ impl<'a> Connection<'a> {
             return Some(asked.to_owned());
         }
         let port: u16 = value("client_port=")?.parse().ok()?;
-        let pair = [port, port + 1].map(|to| (UdpSocket::bind("127.0.0.1:0").unwrap(), to));
+        let [says, from] = self.script.source.unwrap_or(["", "127.0.0.1"]);
+        let pair = [port, port + 1].map(|to| (UdpSocket::bind((from, 0)).unwrap(), to));
         let [a, b] = [0, 1].map(|at: usize| pair[at].0.local_addr().unwrap().port());
         self.ways.push((track, Way::Ports(pair)));
-        Some(format!("RTP/AVP;unicast;client_port={port}-{};server_port={a}-{b}", port + 1))
+        let source = if says.is_empty() { String::new() } else { format!(";source={says}") };
+        Some(format!("RTP/AVP;unicast;client_port={port}-{}{source};server_port={a}-{b}", port + 1))
+    }
+
+    /// Whether the other end opened the way of packets over UDP.
+    fn is_open(&self) -> bool {
+        let opened = |socket: &UdpSocket| {
+            socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            socket.recv(&mut [0; 100]).is_ok()
+        };
+        self.ways.iter().all(|(_, way)| match way {
+            Way::Ports(pair) => pair.iter().all(|(socket, _)| opened(socket)),
+            Way::Channel(_) => true,
+        })
+    }
+
+    /// Answers what was asked meanwhile, with a number that nobody knows.
+    fn answer(&mut self) {
+        if !self.script.answers {
+            return;
+        }
+        let mut asked = [0; 4096];
+        self.socket.set_nonblocking(true).unwrap();
+        let read = self.socket.read(&mut asked);
+        self.socket.set_nonblocking(false).unwrap();
+        let asked = String::from_utf8_lossy(&asked[..read.unwrap_or(0)]).into_owned();
+        for _ in asked.matches("CSeq: ") {
+            self.write(b"RTSP/1.0 200 OK\r\nCSeq: 4711\r\n\r\n");
+        }
     }
 
     fn play(&mut self, begin: &AtomicBool) {
         while !begin.load(Ordering::Acquire) {
+            self.answer();
             thread::sleep(Duration::from_millis(5));
         }
+        if self.script.source.is_some() && !self.is_open() {
+            return;
+        }
         let start = Instant::now();
-        for item in &self.script.items {
+        for (at, item) in self.script.items.iter().enumerate() {
+            self.answer();
             thread::sleep(item.at.saturating_sub(start.elapsed()));
             match self.ways.iter().find(|(track, _)| *track == item.track) {
                 Some((_, Way::Ports(pair))) => {
@@ -165,7 +231,8 @@ impl<'a> Connection<'a> {
                     let channel = channel + u8::from(item.rtcp);
                     let len = u16::try_from(item.bytes.len()).unwrap().to_be_bytes();
                     let head = [b'$', channel, len[0], len[1]];
-                    self.write(&[&head, item.bytes.as_slice()].concat());
+                    let noise = if at % 10 == 9 { self.script.noise } else { b"" };
+                    self.write(&[noise, &head, item.bytes.as_slice()].concat());
                 }
                 None => {}
             }

@@ -9,7 +9,8 @@ use super::media::{AUDIO, Clock, Source, VIDEO, ntp, right};
 use super::{assert_part, number, slices_of, sound, times};
 use runnel::codec::nal::Video;
 use runnel::media::{Kind, Packet};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const RTPMAP: &str = "a=rtpmap:96 H264/90000\r\n";
 
@@ -22,25 +23,43 @@ fn source() -> Option<Source> {
 
 /// A server that pulls the camera.
 fn pull(camera: &Camera) -> Server {
+    pull_with(camera, "")
+}
+
+/// The same, with `more` in the engine.
+fn pull_with(camera: &Camera, more: &str) -> Server {
     Server::with(&format!(
         "vhost __defaultVhost__ {{ min_latency on; \
          ingest cam {{ enabled on; input {{ type stream; url {}; }} \
-         engine {{ output rtmp://127.0.0.1:[port]/live/cam; }} }} }}",
+         engine {{ {more} output rtmp://127.0.0.1:[port]/live/cam; }} }} }}",
         camera.url()
     ))
 }
 
 /// All that a player gets of a camera, and the server.
 fn film(sdp: String, items: Vec<Item>, udp: bool, piece: usize) -> (Server, Vec<Packet>) {
-    let camera = Camera::start(Script { sdp, items, udp, piece });
+    let camera = Camera::start(Script { sdp, items, udp, piece, ..Script::default() });
     let server = pull(&camera);
-    let mut player = Peer::play(&server, "cam");
+    let packets = filmed(&server, &camera, Duration::ZERO);
+    (server, packets)
+}
+
+/// All that a player gets of the camera, which waits a moment before it films.
+fn filmed(server: &Server, camera: &Camera, moment: Duration) -> Vec<Packet> {
+    let mut player = Peer::play(server, "cam");
     server.line("start publish /live/cam");
+    thread::sleep(moment);
     camera.go();
     let mut packets = vec![player.packet(SOON).expect("a packet")];
     packets.extend(player.packets_until_silence(Duration::from_millis(1500)));
     server.line("stop publish");
-    (server, packets)
+    packets
+}
+
+/// A camera with the source's film.
+fn script(source: &Source) -> Script {
+    let sdp = source.sdp(&(RTPMAP.to_owned() + &source.sprop()));
+    Script { sdp, items: Clock::default().film(source), ..Script::default() }
 }
 
 /// Every picture and every frame of the source, and nothing else; their times rise, without holes.
@@ -220,7 +239,7 @@ fn a_track_that_nothing_is_said_of_is_left_out() {
             assert!(sound(&packets) == want, "the sound is whole");
         } else {
             let sdp = sdp.replace("a=rtpmap:97", "a=x:97").replace("a=fmtp:97", "a=y:97");
-            let camera = Camera::start(Script { sdp, items: vec![], udp: false, piece: 9 });
+            let camera = Camera::start(Script { sdp, piece: 9, ..Script::default() });
             let server = pull(&camera);
             server.line("the camera has no track that is read: H.264, HEVC, AAC; tried again in");
             assert_eq!(server.count("start publish"), 0);
@@ -365,5 +384,108 @@ fn packets_that_are_lost_late_double_or_strange_never_make_a_broken_picture() {
         assert!(*least == 125 || came < 125, "{name}: {came} pictures, something was lost");
         let end = server.line("camera ends, ");
         assert_eq!(number(&end, "pictures dropped=") > 0, came < 125, "{name}: {end}");
+    });
+}
+
+#[test]
+fn a_camera_that_answers_wrongly_or_nothing_is_kept_as_long_as_it_sends() {
+    let Some(source) = source() else { return };
+    let cases = [
+        ("nothing", false, 0),
+        ("nothing, over UDP", false, 0),
+        ("with other numbers, before it sends, too", true, 3000),
+    ];
+    at_once(cases, |(name, answers, moment)| {
+        let udp = name.ends_with("UDP");
+        let script = Script { timeout: 2, answers, udp, ..script(&source) };
+        let camera = Camera::start(script);
+        let server = pull(&camera);
+        let packets = filmed(&server, &camera, Duration::from_millis(moment));
+        assert_whole(name, &source, &packets);
+        assert_eq!(server.count("does not answer"), 0, "{name}");
+    });
+    // One that neither sends nor answers is left.
+    let camera = Camera::start(Script { timeout: 2, ..script(&source) });
+    let server = pull(&camera);
+    server.line("start publish");
+    let began = Instant::now();
+    server.line("the camera does not answer; tried again in");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_camera_may_send_from_where_it_says_and_from_where_it_is_asked() {
+    let Some(source) = source() else { return };
+    // What it says is its address behind a router, another machine, or nonsense.
+    let cases = [
+        ["192.0.2.9", "127.0.0.1"],
+        ["127.0.0.2", "127.0.0.2"],
+        ["127.0.0.1", "127.0.0.1"],
+        ["0.0.0.0", "127.0.0.1"],
+        ["camera.local", "127.0.0.1"],
+    ];
+    at_once(cases, |from| {
+        let camera = Camera::start(Script { source: Some(from), udp: true, ..script(&source) });
+        let server = pull(&camera);
+        let packets = filmed(&server, &camera, Duration::ZERO);
+        assert_whole(&from.join(" "), &source, &packets);
+    });
+}
+
+#[test]
+fn packets_come_over_udp_at_once_where_that_is_asked_for() {
+    let Some(source) = source() else { return };
+    let cases = [
+        ("perfile { rtsp_transport udp; }", true, 0),
+        ("enabled on; perfile { rtsp_transport udp; } vcodec copy; acodec copy;", true, 0),
+        ("perfile { rtsp_transport tcp; }", true, 1),
+        ("perfile { rtsp_transport tcp; }", false, 0),
+        ("", true, 1),
+    ];
+    at_once(cases, |(more, udp, changes)| {
+        let camera = Camera::start(Script { udp, ..script(&source) });
+        let server = pull_with(&camera, more);
+        let packets = filmed(&server, &camera, Duration::ZERO);
+        assert_whole(more, &source, &packets);
+        assert_eq!(server.count("packets over UDP"), changes, "{more} {udp}");
+    });
+    // And in the connection, when it is refused.
+    let camera = Camera::start(script(&source));
+    let server = pull_with(&camera, "perfile { rtsp_transport udp; }");
+    let packets = filmed(&server, &camera, Duration::ZERO);
+    assert_whole("refused", &source, &packets);
+    server.line("packets in the connection");
+}
+
+#[test]
+fn what_is_odd_about_a_camera_is_said_once() {
+    let Some(source) = source() else { return };
+    let broken = "a=fmtp:96 packetization-mode=1;sprop-parameter-sets=Z0I=,Z!!\r\n";
+    let clock = Clock { in_band: true, ..Clock::default() };
+    let mut items = clock.film(&source);
+    items.truncate(60);
+    at_once([false, true], |udp| {
+        let sdp = source.sdp(&(RTPMAP.to_owned() + broken));
+        let items = items.clone();
+        let camera = Camera::start(Script { sdp, items, udp, rounds: 3, ..Script::default() });
+        let server = pull(&camera);
+        camera.go();
+        assert!(server.wait_for_line("camera ends", 3, SOON * 2).is_some());
+        for what in ["parameter sets cannot be read, left out", "parameter set in the SDP: "] {
+            assert_eq!(server.count(what), 1, "{what}");
+        }
+    });
+}
+
+#[test]
+fn bytes_between_packets_are_skipped_and_counted() {
+    let Some(source) = source() else { return };
+    let noises: [&[u8]; 3] = [b"\0", b"RTSPX $ \xff$\0\0\x01", &[0xaa; 3000]];
+    at_once(noises, |noise| {
+        let camera = Camera::start(Script { noise, ..script(&source) });
+        let server = pull(&camera);
+        let packets = filmed(&server, &camera, Duration::ZERO);
+        assert_whole("noise", &source, &packets);
+        assert!(number(&server.line("camera ends, "), "resync=") > 10);
     });
 }

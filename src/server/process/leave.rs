@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::io::clock;
 use crate::io::run::sleep;
 use crate::server::admission::Admission;
+use crate::service::SERVICES;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub(in crate::server) async fn leave(cx: Rc<Context>, grace: bool) {
     }
     cx.part::<Admission>().close();
     cx.sessions.leave();
+    SERVICES.iter().for_each(|service| (service.leave)(&cx));
     let limit = config.drain_timeout.0;
     log::info!(
         "server leaves: no new clients, {} are asked to reconnect, at most {} s (drain_timeout)",

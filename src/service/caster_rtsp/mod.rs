@@ -174,7 +174,8 @@ impl Push<'_> {
     fn announced(&self, announce: &Announce, ip: IpAddr) -> Result<Announced, (u16, Refusal)> {
         let Announce { url, session } = announce;
         log::info!("ANNOUNCE {}", url.request_uri());
-        for note in &session.notes {
+        let (media, notes) = Media::new(session);
+        for note in &notes {
             log::warn!("{note}");
         }
         if session.tracks.is_empty() {
@@ -184,7 +185,7 @@ impl Push<'_> {
         let named = Named { app: &app, stream: &stream, query: &url.query };
         let target = Target::find(&self.cx.config(), &self.caster.block.output, named, ip)
             .map_err(|refusal| (if refusal.code == 2006 { 400 } else { 403 }, refusal))?;
-        Ok(Announced { target, media: Media::new(session) })
+        Ok(Announced { target, media })
     }
 
     /// Says where the packets of a track are to come.
@@ -212,7 +213,7 @@ impl Push<'_> {
         let port = pair.port;
         log::info!("SETUP track {track}, over UDP to ports {port} and {}", port.saturating_add(1));
         let peer = link.session().peer();
-        media.set_up(track, Some(Way::new(pair, peer, transport.client_port)));
+        media.set_up(track, Some(Way::new(pair, peer, None, transport.client_port)));
         link.machine.allow_ports(port, port.saturating_add(1));
         Ok(())
     }

@@ -24,7 +24,7 @@ use crate::service::relay::balance::Backoff;
 use crate::service::relay::push::{Push, Stop, player};
 use crate::service::relay::{Aim, Failure, Kind, Relays, Upstream};
 use crate::service::{Applet, Service};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -160,9 +160,11 @@ fn worker(cx: &Context, from: Url, to: &str, key: StreamKey) -> Worker {
         input: cx.part::<Inputs>().enter("ingest", NAME.to_owned(), String::new()),
         bell: Bell::default(),
         stopped: Cell::new(false),
+        session: RefCell::default(),
         wanted: Cell::new(None),
         looked: Cell::new(0),
         udp: Cell::new(false),
+        odd: RefCell::default(),
     }
 }
 

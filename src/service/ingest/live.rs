@@ -1,20 +1,22 @@
 //! A source that is read, on its way into the hub: parsed, at the speed of the clock where the
 //! source has none, until somebody ends it or nobody wants it.
 
-use super::Worker;
 use super::plan::Format;
+use super::{LOOK, Worker};
 use crate::context::Context;
 use crate::format::flv;
 use crate::format::ts::{Demux, Sound};
 use crate::hub::session::{Kick, Session};
 use crate::io::link::End;
+use crate::io::timer::Alarm;
 use crate::io::{clock, run};
 use crate::media::arena::Memory;
 use crate::media::{Kind, Packet, time};
 use crate::service::admission::Refusal;
+use crate::service::datagrams;
 use crate::service::input::{Feed, Named, Target, unless_kicked};
 use crate::service::inputs::State;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::fmt::{self, Display};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -35,6 +37,8 @@ pub(super) enum Over {
     Idle,
     /// The source ended.
     Ended,
+    /// The sender fell silent, and another one sends.
+    Other(SocketAddr),
     Failed(String),
     Refused(Refusal),
 }
@@ -46,6 +50,7 @@ impl Display for Over {
             Self::Leaving => Kick::Shutdown.fmt(f),
             Self::Idle => f.write_str("nobody plays it"),
             Self::Ended => f.write_str("the source ended"),
+            Self::Other(other) => datagrams::Over::Other(*other).fmt(f),
             Self::Failed(what) => f.write_str(what),
             Self::Refused(refusal) => refusal.fmt(f),
         }
@@ -55,6 +60,16 @@ impl Display for Over {
 impl From<Refusal> for Over {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<datagrams::Over> for Over {
+    fn from(over: datagrams::Over) -> Self {
+        match over {
+            datagrams::Over::Other(other) => Self::Other(other),
+            datagrams::Over::Broken(what) => Self::Failed(what),
+            datagrams::Over::Refused(refusal) => Self::Refused(refusal),
+        }
     }
 }
 
@@ -90,7 +105,7 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Waits for what comes before the stream, `limit` at most.
+    /// Waits for what comes before the stream, `limit` at most, and no longer than it is wanted.
     pub(super) async fn before<T>(
         &self,
         limit: Duration,
@@ -98,8 +113,25 @@ impl Attempt<'_> {
         future: impl Future<Output = T>,
     ) -> Result<T, Over> {
         self.worker.input.set_state(State::Connecting);
-        let done = unless_kicked(&self.session, run::within(limit, future)).await?;
+        let done = self.while_wanted(run::within(limit, future)).await?;
         done.ok_or_else(|| Over::Failed(format!("timed out after {} s, {what}", limit.as_secs())))
+    }
+
+    /// Waits for what comes before the stream, for as long as it is wanted.
+    pub(super) async fn while_wanted<T>(&self, future: impl Future<Output = T>) -> Result<T, Over> {
+        let mut future = pin!(future);
+        let (mut alarm, mut due) = (Alarm::default(), clock::after(LOOK));
+        poll_fn(|task| {
+            // Nobody says that a player went.
+            while self.worker.ingest.on_demand && alarm.poll(task, due).is_ready() {
+                due = clock::after(LOOK);
+            }
+            if let Err(over) = check(self.cx, self.worker, &self.session, task) {
+                return Poll::Ready(Err(over));
+            }
+            future.as_mut().poll(task).map(Ok)
+        })
+        .await
     }
 
     /// The source is there: its stream begins, at the speed of the clock if it is `paced`;
@@ -122,6 +154,23 @@ impl Attempt<'_> {
     }
 }
 
+/// Why a source is to be left, if it is. To be asked in each poll.
+fn check(
+    cx: &Context,
+    worker: &Worker,
+    session: &Session,
+    task: &task::Context<'_>,
+) -> Result<(), Over> {
+    session.set_waker(task.waker());
+    if let Some(why) = session.kicked() {
+        return Err(Over::Kicked(why));
+    }
+    if session.is_leaving() {
+        return Err(Over::Leaving);
+    }
+    if worker.is_idle(cx) { Err(Over::Idle) } else { Ok(()) }
+}
+
 /// A stream that is published while its source is read.
 pub(super) struct Live<'a> {
     cx: &'a Rc<Context>,
@@ -137,14 +186,7 @@ pub(super) struct Live<'a> {
 impl Live<'_> {
     /// Why the stream has to end now, if it has. To be asked in each poll.
     pub(super) fn check(&self, task: &task::Context<'_>) -> Result<(), Over> {
-        self.session.set_waker(task.waker());
-        if let Some(why) = self.session.kicked() {
-            return Err(Over::Kicked(why));
-        }
-        if self.session.take_leave() {
-            return Err(Over::Leaving);
-        }
-        if self.worker.is_idle(self.cx) { Err(Over::Idle) } else { Ok(()) }
+        check(self.cx, self.worker, &self.session, task)
     }
 
     /// Waits for `future` while the stream is served.

@@ -24,7 +24,7 @@ use crate::config::shown;
 use crate::config::{Engine, Ingest, InputType};
 use crate::context::Context;
 use crate::hub::StreamKey;
-use crate::hub::session::Kick;
+use crate::hub::session::{Kick, Session};
 use crate::io::log::{next_id, traced};
 use crate::io::{clock, run};
 use crate::limits::INPUT_RETRY;
@@ -33,7 +33,7 @@ use live::{Attempt, HERE, Over};
 use plan::{Plan, Source, plan};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ use std::time::Duration;
 pub const SERVICE: Service = Service {
     start: follow,
     reload: |cx, _| follow(cx),
+    leave,
     wanted: |cx, key, _, _, hold| wanted(cx, key, hold),
     ..Service::new("ingest")
 };
@@ -71,11 +72,15 @@ struct Worker {
     input: Rc<Input>,
     bell: Bell,
     stopped: Cell<bool>,
+    /// That of the attempt to read the source.
+    session: RefCell<Weak<Session>>,
     /// When somebody wanted the stream last, and when that was looked at.
     wanted: Cell<Option<u64>>,
     looked: Cell<u64>,
-    /// The camera wants its packets over UDP.
+    /// The packets of the camera are to come over UDP.
     udp: Cell<bool>,
+    /// What was odd about the source.
+    odd: RefCell<Vec<String>>,
 }
 
 /// Wakes a worker that waits.
@@ -131,9 +136,8 @@ fn follow(cx: &Rc<Context>) {
             Some(at) => drop(wanted.swap_remove(at)),
             None => {
                 log::info!("{} ends", worker.input.name);
-                worker.stopped.set(true);
                 inputs.leave(&worker.input);
-                worker.bell.ring();
+                worker.stop();
             }
         }
         same.is_some()
@@ -149,6 +153,7 @@ fn follow(cx: &Rc<Context>) {
         // Elsewhere it may have a key.
         let told = if key.is_some() { shown::shown } else { shown::without_key };
         let input = inputs.enter("ingest", name, told(&output));
+        let udp = Cell::new(plan::over_udp(&engine));
         let worker = Rc::new(Worker {
             vhost,
             ingest,
@@ -159,12 +164,22 @@ fn follow(cx: &Rc<Context>) {
             input,
             bell: Bell::default(),
             stopped: Cell::new(false),
+            session: RefCell::default(),
             wanted: Cell::new(None),
             looked: Cell::new(0),
-            udp: Cell::new(false),
+            udp,
+            odd: RefCell::default(),
         });
         running.push(worker.clone());
         cx.spawner.spawn(traced(next_id(), work(cx.clone(), worker)));
+    }
+}
+
+/// The server leaves: those that wait for something notice.
+fn leave(cx: &Rc<Context>) {
+    let ingests = cx.part::<Ingests>();
+    for worker in &*ingests.0.borrow() {
+        worker.bell.ring();
     }
 }
 
@@ -186,6 +201,29 @@ fn wanted(cx: &Rc<Context>, key: &StreamKey, hold: Duration) {
 }
 
 impl Worker {
+    /// The configuration has it no more.
+    fn stop(&self) {
+        self.stopped.set(true);
+        // What does not publish yet is not known as a stream of the input.
+        if let Some(session) = self.session.borrow().upgrade() {
+            session.kick(Kick::Input);
+        }
+        self.bell.ring();
+    }
+
+    /// Whether it is to end for good.
+    fn is_over(&self, cx: &Context) -> bool {
+        self.stopped.get() || cx.sessions.is_leaving()
+    }
+
+    /// Says what is odd about the source, unless it is what was odd about it before.
+    fn tell(&self, odd: Vec<String>) {
+        if *self.odd.borrow() != odd {
+            odd.iter().for_each(|what| log::warn!("{what}"));
+            *self.odd.borrow_mut() = odd;
+        }
+    }
+
     /// Whether nobody has played the stream for the time of `linger`.
     fn is_idle(&self, cx: &Context) -> bool {
         if !self.ingest.on_demand {
@@ -227,7 +265,7 @@ async fn work(cx: Rc<Context>, worker: Rc<Worker>) {
         return worker.input.fail(why);
     }
     let (mut failures, mut told) = (0_u32, String::new());
-    while !worker.stopped.get() {
+    while !worker.is_over(&cx) {
         if worker.is_idle(&cx) {
             worker.input.set_state(State::Waiting);
             worker.bell.wait().await;
@@ -244,7 +282,7 @@ async fn work(cx: Rc<Context>, worker: Rc<Worker>) {
         if matches!(over, Over::Leaving | Over::Kicked(Kick::Shutdown)) {
             return;
         }
-        if worker.stopped.get() {
+        if worker.is_over(&cx) {
             return;
         }
         if matches!(over, Over::Idle) {
@@ -252,6 +290,9 @@ async fn work(cx: Rc<Context>, worker: Rc<Worker>) {
             continue;
         }
         worker.input.fail(&over);
+        if matches!(over, Over::Other(_)) {
+            continue;
+        }
         worker.input.set_state(State::Retrying);
         let lasted = clock::now().saturating_sub(begun);
         if lasted > STEADY_MS {
@@ -271,7 +312,7 @@ async fn work(cx: Rc<Context>, worker: Rc<Worker>) {
             told = what;
         }
         let until = clock::after(pause);
-        while !worker.stopped.get() && clock::now() < until {
+        while !worker.is_over(&cx) && clock::now() < until {
             let left = Duration::from_millis(until.saturating_sub(clock::now()));
             run::first(run::sleep(left), worker.bell.wait()).await;
         }
@@ -295,6 +336,7 @@ async fn attempt(cx: &Rc<Context>, worker: &Worker, source: &Source, paced: bool
         Err(refusal) => return Over::Refused(refusal),
     };
     let session = cx.sessions.enter(id, HERE);
+    *worker.session.borrow_mut() = Rc::downgrade(&session);
     let attempt = Attempt { cx, worker, session: session.clone(), again: true };
     let attempt = &attempt;
     let result: Result<(), Over> = match source {
@@ -315,14 +357,14 @@ async fn attempt(cx: &Rc<Context>, worker: &Worker, source: &Source, paced: bool
     result.err().unwrap_or(Over::Ended)
 }
 
-/// Has a program publish the stream, until the configuration does not want that any more or,
-/// on demand, nobody does.
+/// Has a program publish the stream, until the configuration does not want that any more, the
+/// server leaves or, on demand, nobody plays it.
 async fn run_program(cx: &Rc<Context>, worker: &Rc<Worker>) -> Over {
     let guard = match job(cx, worker) {
         Ok(job) => begin_program(cx, worker, job),
         Err(why) => return Over::Failed(why),
     };
-    while !worker.stopped.get() && !worker.is_idle(cx) {
+    while !worker.is_over(cx) && !worker.is_idle(cx) {
         if worker.ingest.on_demand {
             run::first(run::sleep(LOOK), worker.bell.wait()).await;
         } else {

@@ -1,6 +1,6 @@
 //! What an `ingest` block asks for: which sources are read without a program, which are not.
 
-use crate::config::{Config, Engine, Ingest, InputType};
+use crate::config::{Config, Engine, Ingest, InputType, Pair};
 use crate::format::ts;
 use crate::hub::StreamKey;
 use crate::limits::TLS;
@@ -124,6 +124,12 @@ pub(super) fn is_copy(engine: &Engine) -> bool {
             && engine.vfilter.is_empty()
             && engine.perfile.iter().all(|pair| pair.name == "rtsp_transport")
             && [default.oformat.as_str(), "off"].contains(&engine.oformat.as_str())
+}
+
+/// Whether the packets of a camera are to come over UDP, and not in the connection first.
+pub(super) fn over_udp(engine: &Engine) -> bool {
+    let wanted = |pair: &Pair| pair.name == "rtsp_transport" && pair.values == ["udp"];
+    engine.perfile.iter().any(wanted)
 }
 
 impl Source {

@@ -99,7 +99,8 @@ async fn ask(
         };
         match event {
             Event::Described(session) => {
-                session.notes.iter().for_each(|note| log::warn!("{note}"));
+                let (described, odd) = Media::new(&session);
+                attempt.worker.tell(odd);
                 let mut choices = Vec::new();
                 for track in wanted(&session) {
                     let ports = if udp {
@@ -117,7 +118,7 @@ async fn ask(
                     let text = "the camera has no track that is read: H.264, HEVC, AAC";
                     return Err(Over::Failed(text.into()).into());
                 }
-                media = Some(Media::new(&session));
+                media = Some(described);
             }
             Event::SetUp(track, transport) => {
                 let Some(media) = &mut media else { continue };
@@ -139,15 +140,19 @@ async fn ask(
     }
 }
 
-/// Where packets of a track come from. A first datagram opens the way through a router.
+/// Where packets of a track come from: the camera that was asked or, where it says so, another
+/// machine. A camera behind a router may say what it is called there. First datagrams open the way
+/// through routers.
 fn way(pair: ports::Pair, transport: &Transport, peer: IpAddr) -> Way {
     let source = transport.source.as_ref().and_then(|source| source.parse().ok());
-    let peer = source.filter(|ip: &IpAddr| !ip.is_unspecified()).unwrap_or(peer);
+    let source = source.map(|ip: IpAddr| ip.to_canonical()).filter(|ip| !ip.is_unspecified());
     if let Some((rtp, rtcp)) = transport.server_port {
-        pair.rtp.send(&[], (peer, rtp).into());
-        pair.rtcp.send(&[], (peer, rtcp).into());
+        for ip in [Some(peer), source].into_iter().flatten() {
+            pair.rtp.send(&[], (ip, rtp).into());
+            pair.rtcp.send(&[], (ip, rtcp).into());
+        }
     }
-    Way::new(pair, peer, transport.server_port)
+    Way::new(pair, peer, source, transport.server_port)
 }
 
 /// The first video and the first audio track.
@@ -175,7 +180,7 @@ async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
     let (mut alarm, pace) = (Alarm::default(), media.pace());
     let keep_alive = link.machine.keep_alive_every();
     let (mut due, mut alive) = (clock::now() + pace, clock::after(keep_alive));
-    let mut damage = 0;
+    let (mut damage, mut heard) = (0, 0);
     let over = poll_fn(|task| {
         if let Err(over) = live.check(task) {
             return Poll::Ready(over);
@@ -204,7 +209,10 @@ async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
             let now = clock::now();
             if now >= alive {
                 alive = clock::after(keep_alive);
-                if !link.machine.keep_alive() {
+                let (received, _) = session.traffic();
+                let silent = std::mem::replace(&mut heard, received) == received;
+                // Some send all the time, and answer nothing.
+                if !link.machine.keep_alive() && silent {
                     over.get_or_insert(Over::Failed("the camera does not answer".into()));
                 }
             }
@@ -214,7 +222,7 @@ async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
                     over.get_or_insert(Over::Refused(refusal));
                 }
                 media.report(|track, report| link.machine.send_report(track, report));
-                let now = media.damage();
+                let now = media.damage().saturating_add(link.machine.resyncs().into());
                 input.add_damage(now.saturating_sub(damage));
                 damage = now;
             }
@@ -228,7 +236,8 @@ async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
     .await;
     // The last picture; one that nobody has room for is given up.
     let _ = media.finish(&live.session, &mut live.feed);
-    input.add_damage(media.damage().saturating_sub(damage));
-    log::info!("camera ends{media}");
+    let resyncs = link.machine.resyncs();
+    input.add_damage(media.damage().saturating_add(resyncs.into()).saturating_sub(damage));
+    log::info!("camera ends{media}, resync={resyncs}");
     Err(over)
 }

@@ -49,8 +49,12 @@ struct Lane {
 #[derive(Debug)]
 pub(in crate::service) struct Way {
     pair: Pair,
+    /// Who may send.
+    peers: Vec<IpAddr>,
+    /// The one that packets came from last, and the port of his that reports go to.
     peer: IpAddr,
-    /// Where reports go.
+    port: Option<u16>,
+    /// Where his reports came from: behind a router it is not the port that was told.
     reports: Option<SocketAddr>,
 }
 
@@ -70,16 +74,34 @@ enum Maker {
 }
 
 impl Way {
-    /// From `peer`, whose ports are these if he told them.
-    pub(in crate::service) fn new(pair: Pair, peer: IpAddr, ports: Option<(u16, u16)>) -> Self {
-        Self { pair, peer, reports: ports.map(|(_, rtcp)| SocketAddr::new(peer, rtcp)) }
+    /// From `peer`, or from the address that he says he sends from; his ports are these if he told
+    /// them.
+    pub(in crate::service) fn new(
+        pair: Pair,
+        peer: IpAddr,
+        source: Option<IpAddr>,
+        ports: Option<(u16, u16)>,
+    ) -> Self {
+        let mut peers = vec![peer];
+        peers.extend(source.filter(|source| *source != peer));
+        Self { pair, peers, peer, port: ports.map(|(_, rtcp)| rtcp), reports: None }
+    }
+
+    /// Sends a report, where it is known where to.
+    fn report(&self, report: &[u8]) {
+        let told = self.port.map(|port| SocketAddr::new(self.peer, port));
+        if let Some(to) = self.reports.or(told) {
+            self.pair.rtcp.send(report, to);
+        }
     }
 }
 
 impl Media {
-    /// For what is announced: the first video and the first audio track.
-    pub(in crate::service) fn new(session: &sdp::Session) -> Self {
+    /// For what is announced: the first video and the first audio track. With what is to be said
+    /// of it.
+    pub(in crate::service) fn new(session: &sdp::Session) -> (Self, Vec<String>) {
         let (mut video, mut audio) = (false, false);
+        let mut notes = session.notes.iter().map(ToString::to_string).collect::<Vec<_>>();
         let lanes = session.tracks.iter().enumerate().map(|(at, announced)| {
             let had = match announced.format.payload {
                 payload if payload.is_audio() => &mut audio,
@@ -87,16 +109,16 @@ impl Media {
             };
             let wanted = !std::mem::replace(had, true);
             if !wanted {
-                log::warn!("track {at} is ignored, one of its kind is taken");
+                notes.push(format!("track {at} is ignored, one of its kind is taken"));
             }
-            let taken = wanted.then(|| Taken::new(announced.clone(), true));
+            let taken = wanted.then(|| Taken::new(announced.clone(), true, &mut notes));
             Lane { taken, way: None, in_connection: false }
         });
         let lanes = lanes.collect();
         let sync = Sync::new(session.tracks.iter().map(|track| track.format.clock_rate));
         // Reports need no secret.
         let ssrc = random::bytes().map_or(1, u32::from_ne_bytes);
-        Self { lanes, sync, ssrc, reported: clock::now() }
+        (Self { lanes, sync, ssrc, reported: clock::now() }, notes)
     }
 
     /// Packets of `track` are to come by `way`; in the connection where there is none.
@@ -104,7 +126,8 @@ impl Media {
         let Some(lane) = self.lanes.get_mut(track) else { return };
         lane.in_connection = way.is_none();
         if let Some(taken) = &mut lane.taken {
-            *taken = Taken::new(taken.announced.clone(), way.is_none());
+            // What there is to say was said.
+            *taken = Taken::new(taken.announced.clone(), way.is_none(), &mut Vec::new());
         }
         lane.way = way;
     }
@@ -152,17 +175,20 @@ impl Media {
     ) -> Result<(), Refusal> {
         let Self { lanes, sync, .. } = self;
         for (at, lane) in lanes.iter_mut().enumerate() {
-            let Lane { taken, way: Some(Way { pair, peer, reports }), .. } = lane else { continue };
+            let Lane { taken, way: Some(way), .. } = lane else { continue };
+            let Way { pair, peers, peer, reports, .. } = way;
             for rtcp in [true, false] {
                 let socket = if rtcp { &pair.rtcp } else { &pair.rtp };
                 let polled = socket.poll_receive(task, |datagram, from| {
-                    if from.ip().to_canonical() != *peer {
+                    let ip = from.ip().to_canonical();
+                    if !peers.contains(&ip) {
                         return ControlFlow::Continue(());
                     }
                     session.count(datagram.len(), 0);
                     if rtcp {
-                        // Behind a router it is not the port that was told.
                         *reports = Some(from);
+                    } else {
+                        *peer = ip;
                     }
                     let Some(taken) = taken.as_mut() else { return ControlFlow::Continue(()) };
                     match taken.take((at, &mut *sync), rtcp, datagram, feed) {
@@ -233,8 +259,7 @@ impl Media {
                 continue;
             }
             match &lane.way {
-                Some(Way { pair, reports: Some(to), .. }) => pair.rtcp.send(&report, *to),
-                Some(_) => {}
+                Some(way) => way.report(&report),
                 // Whoever does not read it has no use for it.
                 None => drop(send(at, &report)),
             }
@@ -279,9 +304,9 @@ impl Display for Media {
 }
 
 impl Taken {
-    fn new(announced: sdp::Track, ordered: bool) -> Self {
+    fn new(announced: sdp::Track, ordered: bool, notes: &mut Vec<String>) -> Self {
         let track = Track::new(announced.format, ordered);
-        let maker = Maker::new(&announced);
+        let maker = Maker::new(&announced, notes);
         Self { announced, track, maker, told: false }
     }
 
@@ -316,7 +341,7 @@ impl Taken {
 }
 
 impl Maker {
-    fn new(announced: &sdp::Track) -> Self {
+    fn new(announced: &sdp::Track, notes: &mut Vec<String>) -> Self {
         let payload = announced.format.payload;
         let video = if payload == Payload::Hevc { Video::Hevc } else { Video::H264 };
         match &announced.parameters {
@@ -326,7 +351,7 @@ impl Maker {
                 let mut depth = None;
                 for set in sets {
                     if let Err(e) = assembler.parameter_set(set) {
-                        log::warn!("parameter set in the SDP: {e}");
+                        notes.push(format!("parameter set in the SDP: {e}"));
                     } else if video.unit(set) == NalUnit::Set(Set::Sps) {
                         depth = reorder_depth(payload, set);
                     }
