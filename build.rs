@@ -67,7 +67,9 @@ fn limits(board: &str, file: &str, features: &BTreeMap<String, Vec<String>>) -> 
             // A 32-bit machine has no more than it can address.
             let wide = env::var("CARGO_CFG_TARGET_POINTER_WIDTH").is_ok_and(|bits| bits == "64");
             let value = if wide { value } else { value.min(u32::MAX.into()) };
-            let _ = writeln!(out, "pub const {}: usize = {value};", name.to_uppercase());
+            let name = name.to_uppercase();
+            let _ = writeln!(out, "pub const {name}: usize = {value};");
+            let _ = writeln!(out, "pub const {name}_AT: &str = {at:?};");
         }
     }
     for name in NAMES.iter().chain(&["memory"]) {

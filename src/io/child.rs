@@ -6,7 +6,7 @@
 
 use crate::io::disk::{CreateOptions, Disk, File};
 use crate::io::reactor::Evented;
-use crate::io::{clock, run};
+use crate::io::{clock, run, sandbox};
 use crate::limits::{CHILD_GRACE, CHILD_LOG, CHILD_READ};
 use bytes::Bytes;
 use rustix::fd::OwnedFd;
@@ -27,7 +27,8 @@ use std::time::Duration;
 
 /// The first argument of a process that is to become another; it is not for people.
 const BECOME: &str = "--become";
-/// How often a child is looked at where the kernel does not tell of its end (before Linux 5.3).
+/// How often a child is looked at where the kernel does not tell of its end (before Linux 5.3) or must
+/// not be asked to (in an app of Android).
 const LOOK: Duration = Duration::from_millis(200);
 /// The status of a child that could not become what it should, as shells have it.
 const NOT_RUN: u8 = 127;
@@ -131,7 +132,7 @@ impl Command {
         drop(command);
         let pid = Pid::from_child(&child);
         ALIVE.with_borrow_mut(|alive| alive.push(pid));
-        let end = pidfd_open(pid, PidfdFlags::empty()).ok().and_then(|fd| Evented::new(fd).ok());
+        let end = if sandbox::ends_for_new_calls() { None } else { watched(pid) };
         Ok((Child { child, pid, end }, output))
     }
 
@@ -295,6 +296,11 @@ fn run_out(all: &[Pid], limit: Duration) -> Vec<Pid> {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Tells when a child has ended.
+fn watched(pid: Pid) -> Option<Evented<OwnedFd>> {
+    pidfd_open(pid, PidfdFlags::empty()).ok().and_then(|fd| Evented::new(fd).ok())
 }
 
 fn forget(pid: Pid) {

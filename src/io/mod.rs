@@ -33,6 +33,7 @@ pub mod read;
 pub mod requests;
 pub mod resolve;
 pub mod run;
+mod sandbox;
 pub mod signal;
 pub mod stage;
 pub mod storage;

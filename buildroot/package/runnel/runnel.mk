@@ -40,8 +40,13 @@ define RUNNEL_PERMISSIONS
 	/var/lib/runnel d 0755 runnel runnel - - - - -
 endef
 
+# S80runnel starts it in the background, where its standard error is /dev/null:
+# the log goes to syslogd.
 define RUNNEL_INSTALL_CONF
 	$(INSTALL) -D -m 0644 $(@D)/conf/board.conf \
+		$(TARGET_DIR)/etc/runnel.conf
+	$(SED) 's/^srs_log_tank console;/srs_log_tank syslog;/' \
+		-e 's/log goes to standard error/log goes to syslogd/' \
 		$(TARGET_DIR)/etc/runnel.conf
 	$(INSTALL) -d -m 0755 $(TARGET_DIR)/var/lib/runnel
 endef
