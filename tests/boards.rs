@@ -230,13 +230,41 @@ fn an_image_drops_silent_clients_says_what_it_is_and_ends_when_asked() {
         image.server.signal(Signal::TERM);
         let status = image.server.wait(SOON).expect("it ends");
         assert!(status.success(), "{board}: {status}");
-        let dir = TempDir::new();
-        let full = dir.join("full.conf");
-        fs::write(&full, "listen 1935;\nvhost __defaultVhost__ { hls { enabled on; } }\n").unwrap();
-        let out = Command::new(program(&board)).arg("-t").arg("-c").arg(&full).output().unwrap();
-        let said = String::from_utf8_lossy(&out.stderr);
-        assert!(out.status.success(), "{board}: {said}");
-        let absent = said.contains("hls: not in this image; in the presets rtmp-hls, pi, full");
-        assert_eq!(absent, !image.has("hls"), "{board}: {said}");
+    }
+}
+
+/// What an image says of a configuration, which it finds good.
+fn checked(board: &str, conf: &Path) -> String {
+    let out = Command::new(program(board)).arg("-t").arg("-c").arg(conf).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success() && said.contains("config file is ok"), "{board}: {said}");
+    said
+}
+
+#[test]
+fn what_an_image_is_without_is_told_with_the_presets_that_have_it() {
+    let dir = TempDir::new();
+    let conf = dir.join("full.conf");
+    let vhost = "hls { enabled on; } transcode t { enabled on; } forward { enabled on; }";
+    fs::write(&conf, format!("listen 1935;\nvhost __defaultVhost__ {{ {vhost} }}\n")).unwrap();
+    for board in boards() {
+        let image = Image::start(&board);
+        let said = checked(&board, &conf);
+        for (feature, presets) in
+            [("hls", "rtmp-hls, pi, full"), ("transcode", "full"), ("forward", "full")]
+        {
+            let line = format!("line 2: {feature}: not in this image; in the presets {presets}\n");
+            assert_eq!(said.contains(&line), !image.has(feature), "{board}: {line}: {said}");
+        }
+        tell(&format!("{board}: {} told", said.matches("not in this image").count()));
+    }
+}
+
+#[test]
+fn the_configuration_that_goes_with_an_image_asks_for_what_is_in_it() {
+    for board in boards() {
+        let said = checked(&board, &images().unwrap().join(&board).join("runnel.conf"));
+        assert!(!said.contains("not in this image"), "{board}: {said}");
+        assert!(!said.contains("[warn]"), "{board}: {said}");
     }
 }

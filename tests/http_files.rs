@@ -6,7 +6,7 @@ mod common;
 
 use common::http::{Http, get, server, server_with};
 use common::media::{flv_packets, sample};
-use common::{Server, TempDir, run, tool};
+use common::{Server, TempDir, free_port, run, tool};
 use runnel::media::Kind;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -63,6 +63,23 @@ fn nothing_outside_the_directory_is_given_away() {
     }
     assert_eq!(text(http, &format!("/{}", "n".repeat(4096)), "").0, 414);
     assert_eq!(text(http, &format!("/{}", "n".repeat(1024)), "").0, 404, "too long for a file");
+}
+
+#[test]
+fn an_app_of_android_serves_files_too() {
+    let http = free_port();
+    let conf = format!(
+        "http_server {{ enabled on; listen 127.0.0.1:{http}; dir www; }} vhost __defaultVhost__ {{ }}"
+    );
+    let Some(server) = Server::in_an_app_of_android(&conf, "openat2") else { return };
+    server.line("HTTP listens at");
+    fs::create_dir_all(server.dir.join("www/sub")).unwrap();
+    fs::write(server.dir.join("www/sub/file.txt"), "file").unwrap();
+    fs::write(server.dir.join("secret"), "secret").unwrap();
+    symlink("../secret", server.dir.join("www/out")).unwrap();
+    assert_eq!(text(http, "/sub/file.txt", ""), (200, "file".into()));
+    assert_eq!(text(http, "/out", "").0, 404);
+    assert_eq!(text(http, "/none", "").0, 404);
 }
 
 #[test]

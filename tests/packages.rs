@@ -55,6 +55,7 @@ def load(*on):
     stub = sys.argv[2] + "/Config.in"
     names = ("PACKAGE_HOST_RUSTC_TARGET_ARCH_SUPPORTS PACKAGE_HOST_RUSTC ARM_CPU_ARMV6 "
              "ARM_CPU_ARMV7A aarch64 RISCV_64 i386 mips mipsel MIPS_CPU_MIPS32R2 mips_xburst "
+             "arm ARM_CPU_HAS_VFPV2 ARM_CPU_HAS_VFPV3 "
              "USE_MMU").split()
     with open(stub, "w") as file:
         for name in names:
@@ -77,6 +78,11 @@ assert mips.syms["BR2_PACKAGE_RUNNEL_BIN"].str_value == "y"
 assert mips.syms["BR2_PACKAGE_RUNNEL"].visibility == 0
 without_mips16 = load("mipsel", "MIPS_CPU_MIPS32R2", "mips_xburst", "USE_MMU")
 assert without_mips16.syms["BR2_PACKAGE_RUNNEL_BIN"].visibility == 0
+for processor in ("ARM_CPU_ARMV6 ARM_CPU_HAS_VFPV2", "ARM_CPU_ARMV7A ARM_CPU_HAS_VFPV2 ARM_CPU_HAS_VFPV3"):
+    for last, there in (("USE_MMU", 2), (None, 0)):
+        on = processor.split() + ["USE_MMU"]
+        image = load("arm", *(on if last else on[:-2] + on[-1:]))
+        assert image.syms["BR2_PACKAGE_RUNNEL_BIN"].visibility == there, (processor, last)
 print(*(name[4:] for name, symbol in arm.syms.items()
         if "_FEATURE_" in name and symbol.str_value == "y"))
 "#;
@@ -150,9 +156,10 @@ fn what_buildroot_installs_starts_at_boot_and_logs_to_syslogd() {
     let Some(make) = tool("make") else { return };
     let board = fs::read_to_string(root().join("conf/board.conf")).unwrap();
     // What cargo installs is cargo's.
-    for (package, conf, program) in
-        [("runnel", "conf/board.conf", None), ("runnel-bin", "runnel.conf", Some("/usr/bin/runnel"))]
-    {
+    for (package, conf, program) in [
+        ("runnel", "conf/board.conf", None),
+        ("runnel-bin", "runnel.conf", Some("/usr/bin/runnel")),
+    ] {
         let (dir, target) = (TempDir::new(), TempDir::new());
         fs::create_dir_all(dir.join(package).join("conf")).unwrap();
         fs::write(dir.join(package).join(conf), &board).unwrap();
@@ -173,12 +180,16 @@ fn what_buildroot_installs_starts_at_boot_and_logs_to_syslogd() {
         let script = root().join("buildroot/package/runnel/S80runnel");
         assert_eq!(installed("etc/init.d/S80runnel"), fs::read_to_string(script).unwrap());
         if program.is_some() {
-            assert_eq!((installed("usr/bin/runnel").as_str(), mode("usr/bin/runnel")), ("the program", 0o755));
+            assert_eq!(
+                (installed("usr/bin/runnel").as_str(), mode("usr/bin/runnel")),
+                ("the program", 0o755)
+            );
         }
         // Its standard error is /dev/null there.
         let conf = installed("etc/runnel.conf");
         assert!(conf.contains("\nsrs_log_tank syslog;\n"), "{package}: {conf}");
-        let back = conf.replace("tank syslog", "tank console").replace("to syslogd", "to standard error");
+        let back =
+            conf.replace("tank syslog", "tank console").replace("to syslogd", "to standard error");
         assert_eq!(back, board, "{package}: nothing else differs");
         let conf = target.join("etc/runnel.conf");
         run(Path::new(RUNNEL), ["-t".as_ref(), "-c".as_ref(), conf.as_os_str()]);
@@ -226,11 +237,10 @@ const PACKAGE: &str = "
 define BuildPackage
 $(Package/$(1))
 $$(info board $$(RUNNEL_BOARD))$$(info source $$(PKG_SOURCE))$$(info depends $$(DEPENDS))
-prepare:
-$(Build/Prepare)
 install:
 $(call Package/$(1)/install,$(DESTDIR))
 endef
+metadata: ;
 ";
 
 #[test]
@@ -241,16 +251,19 @@ fn openwrt_installs_the_image_that_fits_the_processor() {
     fs::write(top.join("rules.mk"), RULES).unwrap();
     fs::write(top.join("include/package.mk"), PACKAGE).unwrap();
     let openwrt = root().join("openwrt");
-    let made = |cpu: [&str; 3], goal: &str| {
+    let made = |cpu: [&str; 3], goal: &str, to: &TempDir| {
         let mut command = Command::new(&make);
         command.arg("-C").arg(&openwrt).args(["-s", "--no-print-directory", goal]);
         command.arg(format!("TOPDIR={}", top.path().display()));
-        command.arg(format!("DESTDIR={}/to", top.path().display()));
-        for (name, value) in ["CONFIG_ARCH", "CONFIG_CPU_TYPE", "CONFIG_HAS_MIPS16"].iter().zip(cpu) {
+        command.arg(format!("DESTDIR={}", to.path().display()));
+        for (name, value) in ["CONFIG_ARCH", "CONFIG_CPU_TYPE", "CONFIG_HAS_MIPS16"].iter().zip(cpu)
+        {
             command.arg(format!("{name}={value}"));
         }
         let out = command.output().unwrap();
-        (out.status.success(), String::from_utf8(out.stdout).unwrap())
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{cpu:?}: {said}");
+        String::from_utf8(out.stdout).unwrap()
     };
     for (arch, cpu, mips16, board) in [
         ("mipsel", "24kc", "y", "mt7621"),
@@ -271,34 +284,38 @@ fn openwrt_installs_the_image_that_fits_the_processor() {
         ("x86_64", "", "", "x86-vps"),
         ("powerpc", "8548", "", ""),
     ] {
-        let cpu = [&format!("\"{arch}\""), &format!("\"{cpu}\"") as &str, mips16];
-        let (good, text) = made(cpu, "prepare");
-        assert!(text.contains(&format!("board {board}\n")), "{cpu:?}: {text}");
-        assert_eq!(good, !board.is_empty(), "{cpu:?}: nothing is taken for it");
-        let version = env!("CARGO_PKG_VERSION");
-        if good {
-            assert!(text.contains(&format!("source runnel-{version}-{board}.tar.gz\n")), "{text}");
+        let (quoted, version) = (format!("\"{cpu}\""), env!("CARGO_PKG_VERSION"));
+        let cpu = [&format!("\"{arch}\""), &quoted as &str, mips16];
+        let text = made(cpu, "metadata", &top);
+        let board = if board.is_empty() { "no-image-for-" } else { board };
+        assert!(text.contains(&format!("board {board}")), "{cpu:?}: {text}");
+        assert!(text.contains(&format!("source runnel-{version}-{board}")), "{cpu:?}: {text}");
+        if board != "no-image-for-" {
+            assert!(text.contains(&format!("-{board}.tar.gz\n")), "{cpu:?}: {text}");
             assert!(root().join(format!("boards/{board}.toml")).exists(), "{board}");
             let built = top.join(&format!("build/runnel-{version}-{board}"));
             fs::create_dir_all(&built).unwrap();
             fs::write(built.join("runnel"), board).unwrap();
             fs::copy(root().join("conf/board.conf"), built.join("runnel.conf")).unwrap();
-            assert!(made(cpu, "install").0, "{cpu:?}");
-            let to = top.join("to");
-            for (file, mode, from) in [
-                ("etc/init.d/runnel", 0o755, openwrt.join("files/runnel.init")),
+            let to = TempDir::new();
+            made(cpu, "install", &to);
+            let want = [
+                ("/etc/init.d/runnel", 0o755, openwrt.join("files/runnel.init")),
                 // The server, which is not root, reads it.
-                ("etc/runnel.conf", 0o644, root().join("conf/board.conf")),
-                ("usr/bin/runnel", 0o755, built.join("runnel")),
-            ] {
-                assert_eq!(fs::read(to.join(file)).unwrap(), fs::read(from).unwrap(), "{file}");
-                let permissions = fs::metadata(to.join(file)).unwrap().permissions();
-                assert_eq!(permissions.mode() & 0o777, mode, "{file}");
+                ("/etc/runnel.conf", 0o644, root().join("conf/board.conf")),
+                ("/usr/bin/runnel", 0o755, built.join("runnel")),
+            ];
+            assert_eq!(files(&to), want.each_ref().map(|(file, ..)| *file), "{cpu:?}");
+            for (file, mode, from) in want {
+                let file = to.join(file.trim_start_matches('/'));
+                assert_eq!(fs::read(&file).unwrap(), fs::read(from).unwrap(), "{file:?}");
+                let permissions = fs::metadata(&file).unwrap().permissions();
+                assert_eq!(permissions.mode() & 0o777, mode, "{file:?}");
             }
         }
     }
     let Some(python) = python("kconfiglib") else { return };
-    let (_, text) = made(["x86_64", "", ""], "prepare");
+    let text = made(["x86_64", "", ""], "metadata", &top);
     let depends = text.lines().find_map(|line| line.strip_prefix("depends @")).unwrap();
     let dir = top.path().to_str().unwrap();
     run(&python, ["-c", OFFERED, dir, depends]);
@@ -359,7 +376,8 @@ fn cross_is_told_what_each_processor_needs() {
 
 #[test]
 fn the_archive_of_the_sources_has_all_crates_and_its_hash() {
-    let (Some(git), Some(_), true) = (tool("git"), tool("cargo"), root().join(".git").exists()) else {
+    let (Some(git), Some(_), true) = (tool("git"), tool("cargo"), root().join(".git").exists())
+    else {
         return;
     };
     let (copy, out) = (TempDir::new(), TempDir::new());
@@ -511,7 +529,10 @@ fn limits_that_do_not_fit_a_board_are_told_with_the_line_and_the_sum() {
         (
             "message_max = 1048576",
             "message_max = 2097152",
-            ["boards/x.toml line 16: message_max is 2097152, ", "a quarter of ring_bytes is 1048576"],
+            [
+                "boards/x.toml line 16: message_max is 2097152, ",
+                "a quarter of ring_bytes is 1048576",
+            ],
         ),
         (
             "media_pool = 25165824",
@@ -530,7 +551,8 @@ fn limits_that_do_not_fit_a_board_are_told_with_the_line_and_the_sum() {
         }
         // Which is all that boards/build says of it; what cargo does there the compiler does here.
         let cross = dir.join("boards/cross");
-        let compile = "exec rustc --edition=2024 -Awarnings --crate-type=lib --emit=metadata src/lib.rs";
+        let compile =
+            "exec rustc --edition=2024 -Awarnings --crate-type=lib --emit=metadata src/lib.rs";
         fs::write(&cross, format!("#!/bin/sh\n{compile}\n")).unwrap();
         fs::set_permissions(&cross, PermissionsExt::from_mode(0o755)).unwrap();
         let said = complaint(&dir, Command::new(dir.join("boards/build")).arg("x"));

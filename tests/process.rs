@@ -167,6 +167,18 @@ fn children_do_not_outlive_a_server_that_is_killed_or_leaves() {
 }
 
 #[test]
+fn programs_run_and_end_in_an_app_of_android_too() {
+    let vhost = "vhost __defaultVhost__ { exec { enabled on; publish /bin/sleep 100; } }";
+    let Some(server) = Server::in_an_app_of_android(vhost, "pidfd_open") else { return };
+    let publisher = Peer::publish(&server, "s");
+    server.line("fork exec");
+    let program = pid(&server, 1);
+    assert_eq!(argv(program), ["/bin/sleep", "100"]);
+    drop(publisher);
+    gone(program, SOON);
+}
+
+#[test]
 fn what_ignores_the_signal_to_end_is_killed_with_all_it_started() {
     let dir = TempDir::new();
     let file = dir.join("pid");

@@ -399,7 +399,10 @@ fn too_little_memory_is_told_at_start_with_the_number_to_lower() {
     let line = server.line("the limits allow for");
     let needed = format!("{} bytes of memory, there are", limits::worst_case(100));
     assert!(line.contains(&needed), "{line}");
-    assert!(line.contains("[warn]") && line.contains("lower m"), "{line}");
+    // The rest does for some connections, and not for those that it is just enough for without any more.
+    let fits = line.split_once(": lower max_connections from 100 to ").expect(&line).1;
+    let fits: usize = fits.parse().unwrap();
+    assert!(line.contains("[warn]") && (4..=50).contains(&fits), "{line}");
 }
 
 #[cfg(not(feature = "demo"))]

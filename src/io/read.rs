@@ -344,7 +344,9 @@ mod tests {
         let _ = std::fs::remove_file(&path);
         let (_, _, modified) = found.unwrap().unwrap();
         if !every && modified < late {
-            eprintln!("SKIPPED: the file system has no time after 2038 (a_file_may_be_of_any_year)");
+            eprintln!(
+                "SKIPPED: the file system has no time after 2038 (a_file_may_be_of_any_year)"
+            );
             return;
         }
         assert_eq!(modified, late);

@@ -190,6 +190,26 @@ impl Server {
         Self { child, port, dir, log, screen }
     }
 
+    /// The same as [`Server::with`] in an app of Android, as strace makes it: what makes one of the
+    /// `calls`, which are not among those of Android's C library, gets SIGSYS. Nothing where no process
+    /// may be traced.
+    pub fn in_an_app_of_android(text: &str, calls: &str) -> Option<Self> {
+        let strace = tool("strace")?;
+        let allowed = Command::new(&strace).args(["-o", "/dev/null", "true"]).status();
+        if !allowed.is_ok_and(|status| status.success()) {
+            return skip("the right to trace processes");
+        }
+        let (port, dir) = (free_port(), TempDir::new());
+        let head = "daemon off; srs_log_tank console;";
+        let text = format!("listen 127.0.0.1:{port}; {head}\n{text}\n");
+        fs::write(dir.join("test.conf"), text).unwrap();
+        // -D: the server is the child, strace its grandchild.
+        let mut command = Command::new(strace);
+        command.args(["-D", "-f", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e"]);
+        command.arg(format!("inject={calls}:signal=SYS")).args([RUNNEL, "-c", "test.conf"]);
+        Some(Self::spawn(command.env("ANDROID_ROOT", "/system"), port, dir))
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -6,7 +6,11 @@
 
 RUNNEL_BIN_VERSION = 0.1.0
 # Made by `boards/package prebuilt BOARD`.
-RUNNEL_BIN_BOARD = $(if $(BR2_mips),ar9344,mt7621)
+RUNNEL_BIN_BOARD = $(strip \
+	$(if $(BR2_mips),ar9344) \
+	$(if $(BR2_mipsel),mt7621) \
+	$(if $(BR2_ARM_CPU_ARMV6),rpi-zero) \
+	$(if $(BR2_ARM_CPU_ARMV7A),imx6ull))
 RUNNEL_BIN_SOURCE = runnel-$(RUNNEL_BIN_VERSION)-$(RUNNEL_BIN_BOARD).tar.gz
 RUNNEL_BIN_SITE = $(BR2_EXTERNAL_RUNNEL_PATH)/../target/packages
 RUNNEL_BIN_SITE_METHOD = file
