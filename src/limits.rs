@@ -1,9 +1,9 @@
 //! Every bound of the server: a number with a name, what it costs, what happens when it is reached.
 //! Those that depend on the board come from `boards/<board>.toml`.
 
+mod check;
 mod line;
 
-use line::Line;
 use std::time::Duration;
 
 /// The numbers of the board, from `boards/<board>.toml`, and what is in the image.
@@ -489,33 +489,6 @@ const HEADERS_BYTES: usize = 3 * (HEADER_MAX + HEADER_MAX / CHUNK_SIZE_MIN * 5);
 /// The longest merged write, the buffer having doubled when it grew.
 const IMAGE_MAX: usize = 2 * (IMAGE_BYTES + MESSAGE_MAX + MESSAGE_MAX / CHUNK_SIZE_MIN * 5);
 
-const _: () = assert!(MESSAGE_MAX <= RING_BYTES / 4, "{}", LONG_MESSAGE.text());
-const _: () = assert!(RING_BYTES <= MEDIA_POOL, "{}", SMALL_POOL.text());
-const _: () = assert!(CONTROL_MAX >= URL_MAX + 2 * NAME_MAX, "connect must fit a control message");
-const _: () = assert!(worst_case(MAX_CLIENTS) <= MEMORY, "{}", TOO_MUCH.text());
-
-/// What is wrong with a board whose limits need more than its memory, with the line and the sum.
-const TOO_MUCH: Line = Line::new()
-    .and(board::LIMITS_AT)
-    .and(": these limits need ")
-    .number(worst_case(MAX_CLIENTS))
-    .and(" bytes at most, memory is ")
-    .number(MEMORY);
-/// The same of one whose rings have room for fewer than four of the longest messages.
-const LONG_MESSAGE: Line = Line::new()
-    .and(board::MESSAGE_MAX_AT)
-    .and(": message_max is ")
-    .number(MESSAGE_MAX)
-    .and(", a quarter of ring_bytes is ")
-    .number(RING_BYTES / 4);
-/// And of one where not even a single ring fits.
-const SMALL_POOL: Line = Line::new()
-    .and(board::MEDIA_POOL_AT)
-    .and(": media_pool is ")
-    .number(MEDIA_POOL)
-    .and(", one ring (ring_bytes) is ")
-    .number(RING_BYTES);
-
 /// Connections that a `max_connections` of the configuration allows on this board.
 pub fn clients(max_connections: u32) -> usize {
     usize::try_from(max_connections).unwrap_or(usize::MAX).min(MAX_CLIENTS)
@@ -638,16 +611,5 @@ mod tests {
         assert!(advice(clients, worst_case(1)).unwrap().contains("lower media_pool"));
         assert!(advice(clients, 0).unwrap().contains("smaller board"));
         assert!(advice(0, 0).is_some());
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_board_is_told_with_the_sum() {
-        let text = Line::new().and("boards/x.toml line 7: ").number(0).and(" ").number(1200450);
-        assert_eq!(text.text(), "boards/x.toml line 7: 0 1200450");
-        assert!(TOO_MUCH.text().ends_with(&format!("memory is {MEMORY}")), "{}", TOO_MUCH.text());
-        let at = format!("boards/{BOARD}.toml line ");
-        for line in [TOO_MUCH, LONG_MESSAGE, SMALL_POOL] {
-            assert!(line.text().starts_with(&at), "{}", line.text());
-        }
     }
 }
