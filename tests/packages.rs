@@ -430,7 +430,9 @@ fn the_archive_for_routers_has_the_image_and_its_hash() {
 
 #[test]
 fn a_package_of_debian_installs_program_configuration_and_unit() {
-    for (board, arch) in [("imx6ull", "armhf"), ("rpi4", "arm64"), ("x86-vps", "amd64")] {
+    for (board, arch) in
+        [("imx6ull", "armhf"), ("rpi4", "arm64"), ("x86-32", "i386"), ("x86-vps", "amd64")]
+    {
         let Some(deb) = package("deb", board) else { continue };
         let deb = deb.to_str().unwrap();
         let dpkg = tool("dpkg-deb").unwrap();
