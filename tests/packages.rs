@@ -145,6 +145,14 @@ fn the_recipes_for_buildroot_ask_for_the_features_that_are_on() {
     );
     assert!(text.contains("BOARD=imx6ull"), "{text}");
     assert!(text.contains(concat!("source runnel-", env!("CARGO_PKG_VERSION"), "-ar9344.tar.gz")));
+    for (processor, board) in
+        [("mipsel", "mt7621"), ("ARM_CPU_ARMV6", "rpi-zero"), ("ARM_CPU_ARMV7A", "imx6ull")]
+    {
+        let on = format!("BR2_{processor}=y");
+        let text = run(&make, ["-s", "-f", file.to_str().unwrap(), &tree, "BR2_mips=", &on]);
+        let source = format!("source runnel-{}-{board}.tar.gz", env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&source), "{processor}: {text}");
+    }
     for recipe in ["runnel/runnel.mk", "runnel-bin/runnel-bin.mk"] {
         let text = fs::read_to_string(root().join("buildroot/package").join(recipe)).unwrap();
         assert!(text.contains(concat!("VERSION = ", env!("CARGO_PKG_VERSION"))), "{recipe}");
