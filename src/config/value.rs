@@ -6,7 +6,7 @@ use super::{
     section::{Field, Reader, Section, Value, fill, wrong},
     tree::Directive,
 };
-use crate::media::decimal;
+use crate::media::{Decimal, decimal};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::{fmt, rc::Rc, time::Duration};
 
@@ -219,6 +219,7 @@ fn number(word: &str, d: &Directive, field: &Field) -> Result<f64, Error> {
     };
     let (low, high) = *field.range.unwrap_or(&ANY);
     if number < low || number > high {
+        let (low, high) = (Decimal::short(low), Decimal::short(high));
         return Err(wrong(d, format!("{word} is not within {low} and {high}")));
     }
     Ok(number)
@@ -266,17 +267,15 @@ macro_rules! word {
 
 word!(u16, "whole number", |w, d, f| whole(w, d, f)?, |it| it.to_string());
 word!(u32, "whole number", |w, d, f| whole(w, d, f)?, |it| it.to_string());
-word!(f64, "number", |w, d, f| number(w, d, f)?, |it| it.to_string());
+word!(f64, "number", |w, d, f| number(w, d, f)?, |it| Decimal::short(*it).to_string());
 word!(String, "text", |w, _d, _f| w.to_owned(), |it| it.clone());
-word!(Seconds, "seconds", |w, d, f| Self(duration(number(w, d, f)?, d)?), |it| it
-    .0
-    .as_secs_f64()
-    .to_string());
-word!(Millis, "milliseconds", |w, d, f| Self(duration(number(w, d, f)? / 1000.0, d)?), |it| (it
-    .0
-    .as_secs_f64()
-    * 1000.0)
-    .to_string());
+word!(Seconds, "seconds", |w, d, f| Self(duration(number(w, d, f)?, d)?), |it| Decimal::short(
+    it.0.as_secs_f64()
+)
+.to_string());
+word!(Millis, "milliseconds", |w, d, f| Self(duration(number(w, d, f)? / 1000.0, d)?), |it| {
+    Decimal::short(it.0.as_secs_f64() * 1000.0).to_string()
+});
 word!(
     Size,
     "bytes",

@@ -5,6 +5,7 @@ mod read;
 
 pub use read::{JsonValue, parse};
 
+use crate::media::Decimal;
 use std::fmt::{Display, Write as _};
 
 /// Writes an object.
@@ -55,7 +56,7 @@ impl Object<'_> {
     #[inline(never)]
     pub fn float(&mut self, name: &str, value: f64) {
         self.name(name);
-        push(self.out, if value.is_finite() { value } else { 0.0 });
+        push(self.out, Decimal::short(if value.is_finite() { value } else { 0.0 }));
     }
 
     /// `true` or `false`.

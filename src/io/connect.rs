@@ -8,6 +8,7 @@ use crate::io::timer::Alarm;
 use crate::io::tls;
 use crate::io::wire::Wire;
 use crate::limits::CONNECT_STAGGER;
+use crate::media::Decimal;
 use crate::proto::authority;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::fmt;
@@ -141,7 +142,9 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused => f.write_str("refused"),
-            Self::TimedOut(limit) => write!(f, "timed out after {} s", limit.as_secs_f64()),
+            Self::TimedOut(limit) => {
+                write!(f, "timed out after {} s", Decimal::short(limit.as_secs_f64()))
+            }
             Self::Io(e) => write!(f, "{e}"),
         }
     }

@@ -7,6 +7,7 @@ use crate::io::link::{End, Link};
 use crate::io::run::within;
 use crate::io::{clock, connect, tcp};
 use crate::limits::{FETCH_IDLE, FETCH_KEPT, FETCH_TIMEOUT, FETCHES, HTTP_BODY};
+use crate::media::Decimal;
 use crate::proto::http::Method;
 use crate::proto::http::client::{self, Event, Head};
 use crate::proto::http::url::{self, Url};
@@ -103,7 +104,7 @@ impl fmt::Display for Error {
             Self::Io(e) => e.fmt(f),
             Self::Http(e) => e.fmt(f),
             Self::TimedOut(limit, what) => {
-                write!(f, "timed out after {} s, {what}", limit.as_secs_f64())
+                write!(f, "timed out after {} s, {what}", Decimal::short(limit.as_secs_f64()))
             }
             Self::TooLarge(max) => write!(f, "the body of the reply has more than {max} bytes"),
             Self::Redirect(to) => write!(f, "redirected to {to}, which is not followed"),

@@ -173,7 +173,9 @@ impl Reactor {
             .map(|ms| Timespec { tv_sec: (ms / 1000) as _, tv_nsec: (ms % 1000 * 1_000_000) as _ });
         let waited = self.take_events(&self.epoll, timeout.as_ref());
         self.notifier.waiting.store(false, Ordering::SeqCst);
-        waited?;
+        if !waited? {
+            return Ok(());
+        }
         if let (Rest::Until(at), Some(patient)) = (self.rest.get(), self.patient.get())
             && at <= clock::now()
         {
@@ -184,12 +186,13 @@ impl Reactor {
         Ok(())
     }
 
-    /// Delivers what `epoll` has, after a wait if there is nothing.
-    fn take_events(&self, epoll: &OwnedFd, timeout: Option<&Timespec>) -> io::Result<()> {
+    /// Delivers what `epoll` has, after a wait if there is nothing. False when a signal came in
+    /// between: deadlines that passed while the process was stopped are for after what has come.
+    fn take_events(&self, epoll: &OwnedFd, timeout: Option<&Timespec>) -> io::Result<bool> {
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let events = match epoll::wait(epoll, &mut buffer[..], timeout) {
             Ok((events, _)) => events,
-            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => return Ok(false),
             Err(e) => return Err(e.into()),
         };
         for event in events {
@@ -205,7 +208,7 @@ impl Reactor {
                 source.deliver(flags);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Milliseconds to the next deadline.

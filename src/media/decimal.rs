@@ -1,5 +1,7 @@
 //! Numbers with a fraction, as configurations, playlists and addresses have them.
 
+use std::fmt::{self, Display};
+
 /// The number that `text` is: digits, at most one point, a sign before them. The standard library
 /// reads more forms, at 15 KB of tables.
 ///
@@ -27,15 +29,86 @@ pub fn decimal(text: &str) -> Option<f64> {
     Some(if text.starts_with('-') { -number } else { number }).filter(|n| n.is_finite())
 }
 
+/// A number with a fraction, to be written. The standard library writes all digits of every number,
+/// at 6 KB of code and tables.
+#[derive(Debug, Clone, Copy)]
+pub struct Decimal {
+    value: f64,
+    places: usize,
+    /// Zeros at the end are left out.
+    short: bool,
+}
+
+impl Decimal {
+    /// With so many places, six at most, rounded; all that is beyond 2^64 units of the last
+    /// one is that much.
+    pub fn new(value: f64, places: usize) -> Self {
+        Self { value, places: places.min(SHORT), short: false }
+    }
+
+    /// With as many places as it has, six at most.
+    pub fn short(value: f64) -> Self {
+        Self { value, places: SHORT, short: true }
+    }
+}
+
+impl Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { value, mut places, short } = *self;
+        if value.is_nan() {
+            return f.write_str("NaN");
+        }
+        let mut unit = (0..places).fold(1_u64, |unit, _| unit * 10);
+        // Whole numbers of any size have no place, and no rounding error by the unit either.
+        let (whole, mut rest) = match value.abs() {
+            large if large >= unit as f64 * 1e9 => (large as u64, 0),
+            small => {
+                let units = (small * unit as f64).round() as u64;
+                (units / unit, units % unit)
+            }
+        };
+        while short && places > 0 && rest.is_multiple_of(10) {
+            (rest, unit, places) = (rest / 10, unit / 10, places - 1);
+        }
+        let sign = if value < 0.0 && (whole, rest) != (0, 0) { "-" } else { "" };
+        write!(f, "{sign}{whole}")?;
+        if places > 0 { write!(f, ".{rest:0places$}") } else { Ok(()) }
+    }
+}
+
 fn digit(byte: u8) -> Option<f64> {
     byte.is_ascii_digit().then(|| f64::from(byte - b'0'))
 }
 
 const PLACES: usize = 12;
+/// Places that are written at most.
+const SHORT: usize = 6;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_written_as_the_standard_library_does() {
+        let all = [0.0, 1.0, 0.75, 29.97, 1.005, 0.0049, 999.999, 12345678.126, 4294967295.0, 1e12];
+        for value in all.into_iter().flat_map(|value| [value, -value]) {
+            let plain = |text: String| {
+                if text.trim_matches(['-', '0', '.']).is_empty() {
+                    text.trim_start_matches('-').to_owned()
+                } else {
+                    text
+                }
+            };
+            for places in [0, 1, 2, 3, 6] {
+                let want = plain(format!("{value:.places$}"));
+                assert_eq!(Decimal::new(value, places).to_string(), want, "{places}");
+            }
+            assert_eq!(Decimal::short(value).to_string(), plain(value.to_string()));
+        }
+        assert_eq!(Decimal::short(1.0 / 3.0).to_string(), "0.333333");
+        assert_eq!(Decimal::short(f64::NAN).to_string(), "NaN");
+        assert_eq!(Decimal::short(f64::INFINITY).to_string(), u64::MAX.to_string());
+    }
 
     #[test]
     fn numbers_are_those_of_the_standard_library() {

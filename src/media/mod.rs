@@ -8,7 +8,7 @@ pub mod time;
 pub mod timeline;
 
 pub use classify::{Class, Codec, classify};
-pub use decimal::decimal;
+pub use decimal::{Decimal, decimal};
 
 use bytes::Bytes;
 use std::fmt;

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::io::tcp;
 use crate::limits;
+use crate::media::Decimal;
 use crate::server::listen::Listener;
 use crate::server::options::Options;
 use crate::service::FEATURES;
@@ -202,12 +203,12 @@ pub fn ring(vhost: &str, queue_ms: u32) -> String {
     format!(
         "vhost {vhost}: players may lag {} s (queue_length), less in streams above {} kbit/s \
          (ring_bytes) or {} packets/s (ring_packets)",
-        f64::from(queue_ms) / 1000.0,
+        Decimal::short(f64::from(queue_ms) / 1000.0),
         limits::RING_BYTES as u64 * 8 / ms,
         limits::RING_PACKETS as u64 * 1000 / ms
     )
 }
 
 fn megabytes(bytes: usize) -> String {
-    format!("{:.1} MB", bytes as f64 / (1 << 20) as f64)
+    format!("{} MB", Decimal::new(bytes as f64 / (1 << 20) as f64, 1))
 }

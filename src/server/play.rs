@@ -9,6 +9,7 @@ use crate::io::player::Player;
 use crate::io::run::within;
 use crate::io::tcp;
 use crate::limits::{LINGER, SNDBUF};
+use crate::media::Decimal;
 use crate::media::time::Algorithm;
 use crate::proto::framing::Rtmp;
 use crate::proto::rtmp::server::{Event, Server};
@@ -134,12 +135,12 @@ fn announce(consumer: &Consumer, link: &Link<Server>, cx: &Context, opened: &Ope
         Algorithm::Off => 3,
     };
     log::info!(
-        "create consumer, queue_size={:.2}, jitter={jitter}",
-        f64::from(settings.queue_ms) / 1000.0
+        "create consumer, queue_size={}, jitter={jitter}",
+        Decimal::new(f64::from(settings.queue_ms) / 1000.0, 2)
     );
     log::info!(
-        "start play smi={:.2}, mw_sleep={}, mw_enabled={}, realtime={}, tcp_nodelay={}",
-        opened.vhost.play.send_min_interval.0.as_secs_f64() * 1000.0,
+        "start play smi={}, mw_sleep={}, mw_enabled={}, realtime={}, tcp_nodelay={}",
+        Decimal::new(opened.vhost.play.send_min_interval.0.as_secs_f64() * 1000.0, 2),
         cx.merge_ms(&settings),
         u8::from(settings.merge != Merge::Every(0)),
         u8::from(opened.vhost.min_latency),

@@ -7,6 +7,7 @@ use crate::hub::{Caller, Client, ClientKind, StreamKey};
 use crate::io::link::{End, Link};
 use crate::io::{clock, log as tank, run, tcp};
 use crate::limits;
+use crate::media::Decimal;
 use crate::proto::Machine as _;
 use crate::proto::rtmp::command::{Connect, Style};
 use crate::proto::rtmp::server::{ConnectReply, Event, Note, Server};
@@ -207,8 +208,9 @@ fn log_identity(form: &dyn Display, name: &str, duration: f64, opened: &Result<O
         Err(_) => (name, ""),
     };
     let comma = if param.is_empty() { "" } else { ", param=" };
+    let duration = Decimal::new(duration, 2);
     log::info!(
-        "client identified, type={form}, stream_name={name}, duration={duration:.2}{comma}{param}"
+        "client identified, type={form}, stream_name={name}, duration={duration}{comma}{param}"
     );
 }
 

@@ -13,7 +13,7 @@ use crate::io::timer::Alarm;
 use crate::io::{clock, run};
 use crate::limits::{HEADER_MAX, MESSAGE_MAX, RING_BYTES};
 use crate::media::arena::{Arena, Full};
-use crate::media::{Codec, Kind, Packet};
+use crate::media::{Codec, Decimal, Kind, Packet};
 use crate::proto::rtmp::chunk::{Buffers, Refused};
 use crate::proto::rtmp::{RUNNEL, metadata};
 use bytes::BytesMut;
@@ -101,7 +101,7 @@ impl Ingress {
             log::warn!("ignore metadata of {key}, {len} bytes, {HEADER_MAX} are allowed");
             return Ok(());
         }
-        let number = |value: Option<f64>| value.unwrap_or_default();
+        let number = |value: Option<f64>| Decimal::short(value.unwrap_or_default());
         let name = |codec| match codec {
             None => "none".into(),
             Some(Codec::Id(id)) => id.to_string(),

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::io::link::Link;
 use crate::io::player::Player;
 use crate::io::tcp;
+use crate::media::Decimal;
 use crate::proto::Machine;
 use crate::proto::framing::Framing;
 use std::rc::Rc;
@@ -52,8 +53,8 @@ impl Terms {
             set_nodelay(link, nodelay);
         }
         self.starting &= !nodelay;
-        let smi = interval.as_secs_f64() * 1000.0;
-        log::debug!("reload smi={smi:.2}, tcp_nodelay={}", u8::from(nodelay));
+        let smi = Decimal::new(interval.as_secs_f64() * 1000.0, 2);
+        log::debug!("reload smi={smi}, tcp_nodelay={}", u8::from(nodelay));
     }
 
     /// Ends the beginning, when it is over. To be called after something may have been sent.

@@ -15,6 +15,7 @@ use crate::io::run::within;
 use crate::io::tcp::Socket;
 use crate::io::{random, wire};
 use crate::limits::{READ_BUF, TLS_CONNECTIONS, TLS_IN, TLS_OUT};
+use crate::media::Decimal;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use std::cell::{Cell, RefCell};
@@ -75,7 +76,7 @@ impl std::fmt::Debug for Stream {
 /// Makes the handshake on `socket` with the server called `name`, whose certificate has to be valid
 /// for that, by the clock of the machine. `limit` is for the handshake. An error is told as text.
 pub async fn begin(socket: Socket, name: &str, limit: Duration) -> Result<Stream, String> {
-    let seconds = limit.as_secs_f32();
+    let seconds = Decimal::short(limit.as_secs_f64());
     let slot = Slot::take()
         .ok_or_else(|| format!("{TLS_CONNECTIONS} connections over TLS are there already"))?;
     let config = within(limit, Box::pin(trust::config())).await;

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::io::clock;
 use crate::io::run::sleep;
+use crate::media::Decimal;
 use crate::server::admission::Admission;
 use crate::service::SERVICES;
 use std::rc::Rc;
@@ -25,7 +26,7 @@ pub(in crate::server) async fn leave(cx: Rc<Context>, grace: bool) {
     log::info!(
         "server leaves: no new clients, {} are asked to reconnect, at most {} s (drain_timeout)",
         cx.sessions.len(),
-        limit.as_secs_f64()
+        Decimal::short(limit.as_secs_f64())
     );
     let (until, mut told) = (clock::after(limit), clock::after(TELL));
     while !cx.sessions.is_empty() {

@@ -3,6 +3,7 @@
 use super::held;
 use crate::io::{clock, proc};
 use crate::limits::{BOARD, METRICS_STREAMS};
+use crate::media::Decimal;
 use crate::proto::http::Method;
 use crate::service::http::{Answer, Ask, Reply};
 use crate::service::inputs::{Input, Inputs, State};
@@ -34,7 +35,12 @@ fn process(page: &mut Page, ask: &Ask) {
     page.head("runnel_build_info", "gauge", "What this server is.");
     let version = ("version", env!("CARGO_PKG_VERSION"));
     page.value("runnel_build_info", &[version, ("board", BOARD)], 1);
-    page.one("runnel_uptime_seconds", "gauge", "Since it started.", uptime as f64 / 1000.0);
+    page.one(
+        "runnel_uptime_seconds",
+        "gauge",
+        "Since it started.",
+        Decimal::short(uptime as f64 / 1000.0),
+    );
     page.one("runnel_connections", "gauge", "Connections of all kinds.", cx.sessions.len());
     let most = cx.max_clients();
     page.one("runnel_connections_max", "gauge", "Connections that are allowed.", most);
@@ -48,13 +54,13 @@ fn process(page: &mut Page, ask: &Ask) {
     let process = &system.process;
     let seconds = process.ticks as f64 / clock::ticks_a_second() as f64;
     let text = "Time of a core that the process used.";
-    page.one("process_cpu_seconds_total", "counter", text, seconds);
+    page.one("process_cpu_seconds_total", "counter", text, Decimal::short(seconds));
     let resident = process.resident_kb.saturating_mul(1024);
     page.one("process_resident_memory_bytes", "gauge", "Memory that it has.", resident);
     page.one("process_open_fds", "gauge", "Files and sockets that it has.", proc::open_files());
     let start = clock::unix().saturating_sub(uptime) as f64 / 1000.0;
     let text = "When it started, since 1970.";
-    page.one("process_start_time_seconds", "gauge", text, start);
+    page.one("process_start_time_seconds", "gauge", text, Decimal::short(start));
 }
 
 /// What is told of each stream: name, type, text, value.

@@ -4,6 +4,7 @@
 use super::repair::{Repair, Repaired};
 use crate::io::disk::Disk;
 use crate::io::durable;
+use crate::media::Decimal;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -119,9 +120,9 @@ impl Journal {
             Ok(done) => {
                 match &done {
                     Repaired::Finished { path, summary, lost } => log::warn!(
-                        "dvr: {} was not finished, now it is: {:.3} s, {} bytes, {lost} cut off",
+                        "dvr: {} was not finished, now it is: {} s, {} bytes, {lost} cut off",
                         path.display(),
-                        summary.duration as f64 / 1000.0,
+                        Decimal::new(summary.duration as f64 / 1000.0, 3),
                         summary.size
                     ),
                     Repaired::Empty => log::info!("dvr: {} was empty", entry.temp),

@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::hub::{Client, Sink, StreamKey};
 use crate::io::disk::Reply;
 use crate::io::zone::Zone;
+use crate::media::Decimal;
 use crate::service::Service;
 use crate::service::admission::{Event, tell};
 use crate::service::path::{Stamp, Template};
@@ -122,12 +123,12 @@ impl Recordings {
                 _ => return,
             },
         };
-        let seconds = summary.duration as f64 / 1000.0;
+        let seconds = Decimal::new(summary.duration as f64 / 1000.0, 3);
         let missing = match summary.gaps {
             0 => String::new(),
             gaps => format!(", {gaps} gaps"),
         };
-        log::info!("dvr: {} done, {seconds:.3} s, {} bytes{missing}", path.display(), summary.size);
+        log::info!("dvr: {} done, {seconds} s, {} bytes{missing}", path.display(), summary.size);
         let recorded = Recorded { key, path, size: summary.size, duration: summary.duration };
         tell(cx, &Event::Recorded { key: &recorded.key, by: by.as_ref(), file: &recorded.path });
         let listeners = self.listeners.borrow().clone();

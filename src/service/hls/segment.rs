@@ -11,7 +11,7 @@ use crate::io::stage::Progress;
 use crate::io::zone::Zone;
 use crate::limits::{HLS_FILE, HLS_PIECE, HLS_SEGMENT, KEY_WAIT_MS};
 use crate::media::time::{Algorithm, Jitter};
-use crate::media::{Kind, Packet};
+use crate::media::{Decimal, Kind, Packet};
 use crate::proto::rtmp::{RUNNEL, metadata};
 use crate::service::path::Stamp;
 use bytes::Bytes;
@@ -519,9 +519,9 @@ impl Cutter {
         let Some(age) = self.progress.as_mut().and_then(Progress::age) else { return };
         let Some(open) = &self.open else { return };
         let stream = self.stream.borrow();
-        let duration = (open.end - open.start) as f64 / 1000.0;
+        let duration = Decimal::new((open.end - open.start) as f64 / 1000.0, 2);
         log::info!(
-            "-> HLS time={age}, stream dts={}({time}ms), sno={}, ts={}, dur={duration:.2}, dva={}p",
+            "-> HLS time={age}, stream dts={}({time}ms), sno={}, ts={}, dur={duration}, dva={}p",
             time.saturating_mul(TICKS),
             stream.next(),
             stream.name(open.floor.map(|floor| floor.number), &open.stamp),

@@ -4,6 +4,7 @@ use crate::config::HttpHooks;
 use crate::format::json::{Object, object};
 use crate::hub::{Client, StreamKey};
 use crate::io::files;
+use crate::media::Decimal;
 use crate::service::admission::Segment;
 use std::path::Path;
 
@@ -106,7 +107,7 @@ pub(super) fn segment(segment: &Segment<'_>) -> String {
     of_stream(Action::Hls, segment.key, by, |o| {
         // With a fraction in any case, so that typed languages see the same type always.
         let whole = if segment.duration.fract() == 0.0 { ".0" } else { "" };
-        o.raw("duration", &format!("{}{whole}", segment.duration));
+        o.raw("duration", &format!("{}{whole}", Decimal::short(segment.duration)));
         o.text("cwd", &files::current_directory());
         o.text("file", segment.file);
         o.text("url", &url);

@@ -19,7 +19,7 @@ use crate::service::inputs::State;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::fmt::{self, Display};
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{self, Poll};
 use std::time::Duration;
@@ -119,19 +119,22 @@ impl Attempt<'_> {
 
     /// Waits for what comes before the stream, for as long as it is wanted.
     pub(super) async fn while_wanted<T>(&self, future: impl Future<Output = T>) -> Result<T, Over> {
-        let mut future = pin!(future);
+        smol::future::or(async { Err(self.unwanted().await) }, async { Ok(future.await) }).await
+    }
+
+    /// Ready when the source is to be left. Boxed, that the code is there once.
+    fn unwanted(&self) -> Pin<Box<dyn Future<Output = Over> + '_>> {
         let (mut alarm, mut due) = (Alarm::default(), clock::after(LOOK));
-        poll_fn(|task| {
+        Box::pin(poll_fn(move |task| {
             // Nobody says that a player went.
             while self.worker.ingest.on_demand && alarm.poll(task, due).is_ready() {
                 due = clock::after(LOOK);
             }
-            if let Err(over) = check(self.cx, self.worker, &self.session, task) {
-                return Poll::Ready(Err(over));
+            match check(self.cx, self.worker, &self.session, task) {
+                Err(over) => Poll::Ready(over),
+                Ok(()) => Poll::Pending,
             }
-            future.as_mut().poll(task).map(Ok)
-        })
-        .await
+        }))
     }
 
     /// The source is there: its stream begins, at the speed of the clock if it is `paced`;

@@ -28,6 +28,7 @@ use crate::hub::session::{Kick, Session};
 use crate::io::log::{next_id, traced};
 use crate::io::{clock, run};
 use crate::limits::INPUT_RETRY;
+use crate::media::Decimal;
 use crate::proto::rtmp::url;
 use live::{Attempt, HERE, Over};
 use plan::{Plan, Source, plan};
@@ -308,7 +309,7 @@ async fn work(cx: Rc<Context>, worker: Rc<Worker>) {
         if what == told && failures > 1 {
             log::debug!("{name}: {what}");
         } else {
-            log::warn!("{name}: {what}; tried again in {:.1} s", pause.as_secs_f64());
+            log::warn!("{name}: {what}; tried again in {} s", Decimal::new(pause.as_secs_f64(), 1));
             told = what;
         }
         let until = clock::after(pause);

@@ -1,6 +1,7 @@
 //! The command line of ffmpeg for an engine.
 
 use crate::config::{Engine, Pair};
+use crate::media::Decimal;
 
 /// What is encoded, and how it is read.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +67,7 @@ fn video(argv: &mut Vec<String>, engine: &Engine) {
         push(argv, &["-b:v", &(u64::from(engine.vbitrate) * 1000).to_string()]);
     }
     if engine.vfps > 0.0 {
-        push(argv, &["-r", &format!("{:.2}", engine.vfps)]);
+        push(argv, &["-r", &Decimal::new(engine.vfps, 2).to_string()]);
     }
     let (width, height) = (engine.vwidth & !1, engine.vheight & !1);
     if width > 0 && height > 0 {
