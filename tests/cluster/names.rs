@@ -9,7 +9,6 @@ use runnel::proto::rtmp::client::{Config, Role};
 use rustix::process::Signal;
 use std::fs;
 use std::net::UdpSocket;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
