@@ -286,7 +286,8 @@ fn serve(mut socket: TcpStream, does: &Does, stop: &AtomicBool, seen: &Seen) {
         loop {
             let Ok(event) = machine.receive(&mut rest) else { return };
             match event {
-                None if rest.is_empty() => break,
+                // Nothing more is read before what was asked has its answer.
+                None if rest.is_empty() || chat.is_some() => break,
                 None => {}
                 Some(Event::Connect(connect)) => {
                     urls.lock().unwrap().push(connect.tc_url.clone());
