@@ -110,7 +110,7 @@ pub const DNS_PACKET: usize = 4096;
 pub const DNS_RECORDS: usize = 64;
 /// Addresses of a host that are tried, 32 bytes each. The others are not.
 pub const DNS_ADDRESSES: usize = 8;
-/// Hosts of a service (SRV) that are looked up, one after another, and tried. The others are not.
+/// Hosts of a service (SRV) that are tried, each looked up when it is its turn. The others are not.
 pub const DNS_HOSTS: usize = 8;
 /// Name servers and search domains that are used, of `/etc/resolv.conf`. The others are not.
 pub const DNS_SERVERS: usize = 3;
@@ -167,6 +167,8 @@ pub const FETCH_IDLE: Duration = Duration::from_secs(30);
 /// For the answer of an RTMP server that we connect to: to connect, and to each step after that. Then
 /// it is the next one's turn.
 pub const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(3);
+/// For all names that one attempt to reach an RTMP server has to look up. Then it failed.
+pub const UPSTREAM_NAMES: Duration = Duration::from_secs(5);
 /// An origin that is silent for so long while its stream is played is left for the next one.
 pub const UPSTREAM_SILENCE: Duration = Duration::from_secs(3);
 /// The first pause before an origin is tried again, when all have failed.

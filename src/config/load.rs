@@ -274,6 +274,14 @@ fn check_vhost(directive: &Directive, vhost: &Vhost, reader: &mut Reader) -> Res
     if vhost.cluster.mode == Mode::Remote && vhost.cluster.origin.is_empty() {
         reader.warn(child(cluster, "mode"), "remote, but there is no origin");
     }
+    if vhost.cluster.mode == Mode::Remote && vhost.cluster.token_traverse && hls.enabled {
+        let text = "players of hls are not asked about at the origin, signed_url is for these";
+        reader.warn(child(cluster, "token_traverse"), text);
+    }
+    if vhost.cluster.origin_cluster {
+        let text = "without effect: no other origin is asked; give edges all of them as `origin`";
+        reader.warn(child(cluster, "origin_cluster"), text);
+    }
     for hook in all(directive, "http_hooks").take(1).flat_map(|hooks| &hooks.children) {
         let urls = hook.args.iter().filter(|_| hook.name.starts_with("on_"));
         for url in urls.filter(|url| !url.starts_with("http://")) {

@@ -173,6 +173,16 @@ fn what_is_odd_is_told_with_its_line() {
         ("vhost w {}\nvhost w {}", "line 3: vhost: ignored, line 2 has the name w already"),
         ("vhost w { mode remote; }", "line 2: mode: remote, but there is no origin"),
         (
+            "vhost w { mode remote; origin a;\n token_traverse on;\n hls { enabled on; } }",
+            "line 3: token_traverse: players of hls are not asked about at the origin, \
+             signed_url is for these",
+        ),
+        (
+            "vhost w { cluster {\n origin_cluster on; coworkers a:1; } }",
+            "line 3: origin_cluster: without effect: no other origin is asked; \
+             give edges all of them as `origin`",
+        ),
+        (
             "vhost w { forward { enabled on; } }",
             "line 2: forward: enabled, but there is no destination",
         ),
@@ -410,6 +420,11 @@ fn what_the_image_lacks_is_named_once_with_its_line() {
     );
     let quiet = load(b"listen 1; daemon off; vhost v { hls { hls_fragment 5; } }").unwrap();
     assert_eq!(quiet.absent(&[]), []);
+    // What it says holds for forwards, too.
+    let text = b"listen 1; daemon off; vhost v { forward a; debug_srs_upnode off; }";
+    let forward = load(text).unwrap();
+    assert!(!forward.config.vhosts[0].cluster.debug_srs_upnode);
+    assert_eq!(forward.absent(&["forward"]), []);
     let silent = load(b"listen 1; vhost v {}").unwrap();
     assert_eq!(silent.absent(&[]).len(), 1, "daemon is on unless the file says off");
     assert_eq!(silent.absent(&["service"]), []);

@@ -135,15 +135,17 @@ section! {
         linger: Seconds [0..=86400] = Seconds::from_millis(0);
         /// The longest pause between two attempts to reach an origin; the first one is a second.
         retry_max: Seconds [1..=3600] = Seconds::from_millis(5_000);
-        /// Whether the origin is asked first about each client.
+        /// Whether the origin is asked first about each client; about players of HLS it is not, for
+        /// these there is signed_url.
         token_traverse: bool = false;
         /// The vhost at the origin; `[vhost]` is the one of the client.
         vhost: String = "[vhost]".into();
-        /// Whether the origin is told who asks.
+        /// Whether the origin is told who asks, and a server that streams are passed on to who sends.
         debug_srs_upnode: bool = true;
-        /// Whether this server is one of a cluster of origins.
+        /// Of SRS 3, without effect: an origin that asks others for streams that it has not. Give
+        /// edges all origins instead.
         origin_cluster: bool = false;
-        /// The HTTP interfaces of the other origins, as host:port.
+        /// Of SRS 3, without effect: the HTTP interfaces of the other origins, as host:port.
         coworkers: Vec<String> = Vec::new() => "127.0.0.1:9091";
     }
 }

@@ -22,14 +22,20 @@ use std::time::Duration;
 /// without a port, or `srv:name`. `port` is for what names none. `limit` is for each address.
 pub async fn to(text: &str, port: u16, limit: Duration) -> Result<Socket, Error> {
     let targets = resolve::targets(text, port).await.map_err(Error::Resolve)?;
-    let mut tried = Vec::new();
+    let (mut tried, mut unknown) = (Vec::new(), None);
     for target in targets {
-        match first(&target.addresses, limit).await {
-            Ok(socket) => return Ok(socket),
-            Err(failures) => tried.extend(failures),
+        match resolve::host(&target.host, target.port).await {
+            Ok(addresses) => match first(&addresses, limit).await {
+                Ok(socket) => return Ok(socket),
+                Err(failures) => tried.extend(failures),
+            },
+            Err(e) => drop(unknown.get_or_insert(e)),
         }
     }
-    Err(Error::Connect { target: text.to_owned(), tried })
+    match unknown.filter(|_| tried.is_empty()) {
+        Some(e) => Err(Error::Resolve(e)),
+        None => Err(Error::Connect { target: text.to_owned(), tried }),
+    }
 }
 
 /// Connects to a host by its name or address. `limit` is for each of its addresses.

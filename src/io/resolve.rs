@@ -33,10 +33,12 @@ pub async fn host(name: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     Resolver::default().host(name, port).await
 }
 
-/// Where the service `name` (`_rtmp._tcp.example.net`) runs, in the order in which the hosts are to
-/// be tried, at least one. A host that has no address is left out.
-pub async fn srv(name: &str) -> Result<Vec<Target>, Error> {
-    Resolver::default().srv(name).await
+/// Where the service `name` (`_rtmp._tcp.example.net`) runs: the hosts, whose addresses nobody was
+/// asked for yet, in the order in which they are to be tried, [`DNS_HOSTS`] at most, at least one.
+/// `steady` makes that order, and which of them there are, the same for all who ask
+/// ([`dns::steady`]); else weights and chance decide ([`dns::order`]).
+pub async fn srv(name: &str, steady: bool) -> Result<Vec<Target>, Error> {
+    Resolver::default().srv(name, steady).await
 }
 
 /// What `text` of a configuration leads to: `host`, `host:port`, an address with or without a port,
@@ -52,8 +54,8 @@ pub struct Target {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// Its addresses, with the port, in the order in which they are to be tried.
-    pub addresses: Vec<SocketAddr>,
+    /// Those of a service with the lowest number are tried first; 0 for what is none.
+    pub priority: u16,
 }
 
 /// Why a name has no address.
@@ -145,11 +147,11 @@ impl Resolver {
     }
 
     /// See [`srv`].
-    pub async fn srv(&self, name: &str) -> Result<Vec<Target>, Error> {
-        Box::pin(self.services(name)).await
+    pub async fn srv(&self, name: &str, steady: bool) -> Result<Vec<Target>, Error> {
+        Box::pin(self.services(name, steady)).await
     }
 
-    async fn services(&self, name: &str) -> Result<Vec<Target>, Error> {
+    async fn services(&self, name: &str, steady: bool) -> Result<Vec<Target>, Error> {
         let error = |why| Error { name: name.to_owned(), why };
         let (settings, _) = self.settings(name).await;
         let mut answer = Err(Why::Nothing);
@@ -161,30 +163,23 @@ impl Resolver {
         }
         let mut services = answer.map_err(error)?.services;
         services.retain(|service| !service.host.is_empty() && service.port != 0);
-        let (mut targets, mut first_error) = (Vec::new(), None);
-        for service in dns::order(services, &mut fastrand::Rng::new()).into_iter().take(DNS_HOSTS) {
-            let (host, port) = (service.host, service.port);
-            match self.host(&host, port).await {
-                Ok(addresses) => targets.push(Target { host, port, addresses }),
-                Err(e) => drop(first_error.get_or_insert(e)),
-            }
-        }
-        match first_error {
-            _ if !targets.is_empty() => Ok(targets),
-            Some(e) => Err(e),
-            None => Err(error(Why::Nothing)),
-        }
+        let services = match steady {
+            true => dns::steady(services),
+            false => dns::order(services, &mut fastrand::Rng::new()),
+        };
+        let target = |dns::Service { host, port, priority, .. }| Target { host, port, priority };
+        let targets: Vec<_> = services.into_iter().take(DNS_HOSTS).map(target).collect();
+        if targets.is_empty() { Err(error(Why::Nothing)) } else { Ok(targets) }
     }
 
     /// See [`targets`].
     pub async fn targets(&self, text: &str, port: u16) -> Result<Vec<Target>, Error> {
         if let Some(name) = text.strip_prefix("srv:") {
-            return self.srv(name).await;
+            return self.srv(name, false).await;
         }
         let none = || Error { name: text.to_owned(), why: Why::Dns(dns::Error::Name) };
         let (host, port) = authority::split(text, port).ok_or_else(none)?;
-        let addresses = self.host(host, port).await?;
-        Ok(vec![Target { host: host.to_owned(), port, addresses }])
+        Ok(vec![Target { host: host.to_owned(), port, priority: 0 }])
     }
 
     async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, Why> {

@@ -173,6 +173,13 @@ pub fn order(mut services: Vec<Service>, random: &mut fastrand::Rng) -> Vec<Serv
     ordered
 }
 
+/// By priority, and those of the same by their names: the same order for all who ask, whatever the
+/// weights.
+pub fn steady(mut services: Vec<Service>) -> Vec<Service> {
+    services.sort_by(|a, b| (a.priority, &a.host, a.port).cmp(&(b.priority, &b.host, b.port)));
+    services
+}
+
 const INTERNET: u16 = 1;
 const CNAME: u16 = 5;
 const SRV: u16 = 33;

@@ -1,8 +1,9 @@
 //! Streams that are fetched from an origin, and publishers that are passed on to it.
 
 use crate::common::client::{Peer, play, publish};
-use crate::common::{SOON, Server, eventually};
-use crate::peers::{Does, Encoder, Origin, assert_rising, edge, watch};
+use crate::common::{SOON, Server, at_once, eventually, free_port};
+use crate::peers::{Does, Encoder, Origin, Turn, assert_rising, edge, watch};
+use crate::restarts::reload;
 use runnel::media::Kind;
 use runnel::proto::rtmp::client::{Config, Event};
 use rustix::process::Signal;
@@ -119,7 +120,7 @@ fn what_the_origin_refuses_the_edge_refuses() {
     assert!(status.description.contains("the origin refuses"), "{status}");
     assert!(peer.is_closed_within(SOON));
     // Nobody there.
-    let lonely = edge(&[crate::common::free_port()], "");
+    let lonely = edge(&[free_port()], "");
     let mut peer = Peer::new(&lonely, publish("s"));
     let refused = peer.wait_for(|event| matches!(event, Event::Refused(_)));
     let Some(Event::Refused(status)) = refused else { panic!("it is let in") };
@@ -194,7 +195,7 @@ fn the_origin_is_asked_about_each_client_before_it_is_connected() {
 fn origins_that_a_reload_brings_count_at_the_next_attempt() {
     let origin = Server::start();
     let _encoder = Encoder::start(&origin, "s");
-    let edge = edge(&[crate::common::free_port()], "");
+    let edge = edge(&[free_port()], "");
     let mut player = Peer::play(&edge, "s");
     edge.line("refused, again in");
     let conf = edge.dir.join("test.conf");
@@ -210,7 +211,7 @@ fn origins_that_a_reload_brings_count_at_the_next_attempt() {
 
 #[test]
 fn an_edge_of_itself_says_so() {
-    let port = crate::common::free_port();
+    let port = free_port();
     let edge = Server::with_file(
         port,
         &format!(
@@ -237,4 +238,110 @@ fn streams_that_nobody_plays_cost_the_origin_nothing() {
     eventually("all connections end", SOON, || {
         origin.count("RTMP client ip") == origin.count("client finished")
     });
+}
+
+#[test]
+fn what_never_comes_is_not_fetched_for_ever() {
+    // The pauses are shorter than the time that it is fetched longer.
+    at_once([Does::Nothing, Does::Silence, Does::Closes, Does::Drops], |does| {
+        let origin = Origin::start(does);
+        let edge = edge(&[origin.port], "cluster { linger 4; retry_max 1; }");
+        let player = Peer::play(&edge, "s");
+        edge.line("again in");
+        drop(player);
+        let left = Instant::now();
+        edge.line("is not fetched any more");
+        assert!(left.elapsed() > Duration::from_secs(3), "{:?}", left.elapsed());
+    });
+}
+
+#[test]
+fn who_plays_again_has_it_fetched_as_long_as_if_he_were_the_first() {
+    let origin = Origin::start(Does::Silence);
+    let edge = edge(&[origin.port], "cluster { linger 4; retry_max 1; }");
+    drop(Peer::play(&edge, "s"));
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_secs(2));
+        drop(Peer::play(&edge, "s"));
+    }
+    let left = Instant::now();
+    edge.line("is not fetched any more");
+    assert!(left.elapsed() > Duration::from_secs(3), "{:?}", left.elapsed());
+    assert_eq!(edge.count("is played, it is fetched"), 1);
+}
+
+/// The milliseconds of the `count`th line that tells of a pause.
+fn pause(server: &Server, count: usize) -> u32 {
+    let line = server.line_number("again in ", count);
+    let (_, rest) = line.split_once("again in ").unwrap();
+    rest.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn an_origin_that_lets_in_and_sends_nothing_is_asked_less_and_less() {
+    let origin = Origin::start(Does::Drops);
+    let edge = edge(&[origin.port], "");
+    let _player = Peer::play(&edge, "s");
+    let pauses = [1, 2, 3].map(|count| pause(&edge, count));
+    assert!(pauses[0] <= 1250 && pauses[2] >= 3000, "{pauses:?}");
+}
+
+#[test]
+fn the_longest_pause_is_that_of_the_file_as_it_is_now() {
+    let mut origin = Server::start();
+    let edges = [(); 2].map(|()| edge(&[origin.port], "cluster { retry_max 1; }"));
+    let _encoder = Encoder::start(&edges[0], "s");
+    let mut player = Peer::play(&edges[1], "s");
+    player.packets(10);
+    origin.signal(Signal::KILL);
+    origin.wait(SOON).unwrap();
+    at_once(&edges, |edge| {
+        for count in [1, 2] {
+            assert!(pause(edge, count) <= 1250);
+        }
+        reload(edge, "retry_max 1", "retry_max 60");
+        let next = edge.count("again in ") + 1;
+        assert!(pause(edge, next) >= 1500);
+        reload(edge, "retry_max 60", "retry_max 1");
+        let next = edge.count("again in ") + 1;
+        assert!(pause(edge, next) <= 1250);
+    });
+}
+
+#[test]
+fn an_origin_that_says_this_and_that_and_never_starts_is_left() {
+    let origin = Origin::start(Does::Chats);
+    let edge = edge(&[origin.port], "");
+    let _player = Peer::play(&edge, "s");
+    edge.line("silent, no answer to play or publish, again in");
+}
+
+#[test]
+fn a_vhost_that_is_no_edge_any_more_takes_publishers_at_once() {
+    let origin = Server::start();
+    let edge = edge(&[origin.port], "cluster { linger 60; }");
+    let _encoder = Encoder::start(&origin, "s");
+    Peer::play(&edge, "s").packets(20);
+    reload(&edge, "mode remote;", "");
+    edge.line("is not fetched any more");
+    Peer::publish(&edge, "s");
+}
+
+#[test]
+fn a_publisher_stays_whose_origin_refuses_it_twice_with_a_good_hour_between() {
+    let while_it_refuses = Duration::from_secs(31);
+    let turns = [
+        Turn::Closes(Duration::from_millis(300)),
+        Turn::Refuses,
+        Turn::Ends(while_it_refuses),
+        Turn::Takes,
+    ];
+    let origin = Origin::start(Does::Turns(turns.to_vec()));
+    let edge = edge(&[origin.port], "");
+    let encoder = Encoder::start(&edge, "s");
+    eventually("it is refused and taken again", SOON * 5, || {
+        encoder.has_ended() || origin.names.lock().unwrap().len() == 4
+    });
+    edge.line_number("publishes to", 3);
+    assert!(!encoder.has_ended());
 }

@@ -3,9 +3,8 @@
 use crate::common::client::Peer;
 use crate::common::link::{FAR, Link, NEAR, Quality};
 use crate::common::{SOON, Server, eventually, free_port};
-use crate::peers::{Does, Encoder, Numbered, Origin, assert_rising, frames, number};
+use crate::peers::{Does, Encoder, Numbered, Origin, assert_rising, numbers};
 use crate::story::{BACK_OFF, Story, gap};
-use runnel::media::Kind;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
@@ -124,44 +123,56 @@ fn pushed(link: &Link) {
     story.is_a_screen_with(&["client identified, type=fmle-publish"]);
 }
 
-/// A forward over a bad uplink that is cut for fifteen seconds of the minute: what was published
-/// meanwhile was kept. What the kernel had taken until the cut was seen is lost, and nothing else.
+/// A forward over a bad uplink that is cut for 35 seconds of the minute: what was published
+/// meanwhile was kept. What the kernel had taken until the cut was seen, which takes ten to twenty
+/// seconds, is lost, and nothing else.
 fn forwarded(link: &Link) {
     let slave = link.far.run(|| Origin::at((FAR, free_port()), Does::Takes));
     let vhost = format!(
         "vhost __defaultVhost__ {{ publish {{ parse_sps off; }}
-             forward {{ enabled on; destination {FAR}:{}; }} }}",
+             forward {{ enabled on; destination {FAR}:{}; buffer 60; }} }}",
         slave.port
     );
     let master = link.near.run(|| Server::with(&vhost));
     let story = Story::of(&master);
     let mut encoder = link.near.run(|| Numbered::new(&master));
     // The rate of a telephone: 70 kbit/s.
-    encoder.send(500, 350, 1);
+    encoder.send(10 * 25, 350, 1);
     link.set(Quality { loss: 1.0, ..BAD });
-    encoder.send(375, 350, 1);
+    let cut = encoder.next;
+    encoder.send(35 * 25, 350, 1);
+    let back = encoder.next;
     link.set(BAD);
-    encoder.send(625, 350, 1);
+    encoder.send(15 * 25, 350, 1);
     link.set(Quality::default());
     encoder.send(50, 350, 1);
     let last = encoder.next - 1;
-    let all = || -> Vec<u32> {
-        let taken = slave.taken.lock().unwrap();
-        taken.iter().flat_map(|one| frames(one, Kind::Video)).map(number).collect()
-    };
-    eventually("all is there", SOON, || all().last() == Some(&last));
-    let (mut next, mut twice, mut missing) = (0, 0, 0);
-    for number in all() {
+    let all =
+        || -> Vec<Vec<u32>> { slave.taken.lock().unwrap().iter().map(|p| numbers(p)).collect() };
+    eventually("all is there", SOON, || all().concat().last() == Some(&last));
+    // The last connection has what was kept, all of it: from before the link was back, without a gap.
+    let connections = all();
+    let kept = connections.last().unwrap();
+    assert!(kept.windows(2).all(|w| w[1] == w[0] + 1), "{kept:?}");
+    // Twenty seconds until the cut is seen, and one for what was on its way before it.
+    let most = cut + 21 * 25;
+    assert!(kept[0].is_multiple_of(25) && kept[0] <= most, "from {}, cut at {cut}", kept[0]);
+    let line = master.log.all().into_iter().rfind(|line| line.contains("publishes to")).unwrap();
+    assert!(line.contains("skipped 0 packets"), "{line}");
+    let behind: u32 =
+        line.split_once(" ms behind").unwrap().0.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(behind >= (back - most) * 40, "{line}");
+    // What is missing is missing between two connections, what is there twice is what stood between
+    // the key frame and the cut.
+    let (mut next, mut missing, mut twice) = (0, 0, 0);
+    for number in connections.concat() {
         missing += number.saturating_sub(next);
         twice += u32::from(number < next);
         next = next.max(number + 1);
     }
-    // The kernel counts ten seconds from the first time that it sends something again, and looks at
-    // each further one.
-    assert!(missing <= 20 * 25, "{missing} are missing");
-    // From a key frame on, each time.
-    let connections = u32::try_from(slave.taken.lock().unwrap().len()).unwrap();
-    assert!((2..5).contains(&connections), "{connections} connections");
-    assert!(twice <= 25 * connections, "{twice} twice in {connections} connections");
-    story.is_a_screen_with(&["client identified, type=fmle-publish"]);
+    assert!(missing <= 21 * 25, "{missing} are missing");
+    let count = u32::try_from(connections.len()).unwrap();
+    assert!((2..6).contains(&count), "{count} connections");
+    assert!(twice <= 25 * count, "{twice} twice in {count} connections");
+    story.is_a_screen_with(&["client identified, type=fmle-publish", "ms are kept"]);
 }

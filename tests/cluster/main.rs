@@ -21,6 +21,7 @@ mod forward;
 #[cfg(all(feature = "remux", feature = "service"))]
 mod kubernetes;
 mod links;
+mod names;
 mod others;
 mod peers;
 mod recipes;

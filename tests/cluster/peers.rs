@@ -126,10 +126,40 @@ pub(crate) enum Does {
     Checks,
     /// Closes when somebody wants to play.
     Closes,
+    /// Lets everybody play, and closes.
+    Drops,
+    /// Says this and that to who wants to play, but never that it starts.
+    Chats,
     /// Sends these packets to players, in real time.
     Plays(Vec<Packet>),
     /// Keeps what is published.
     Takes,
+    /// What the first one is given who publishes, the second one, and so on; all others the last.
+    Turns(Vec<Turn>),
+}
+
+/// What somebody is given who publishes.
+#[derive(Clone, Copy)]
+pub(crate) enum Turn {
+    /// He is refused.
+    Refuses,
+    /// His stream is kept.
+    Takes,
+    /// The same for so long, then the connection is closed.
+    Closes(Duration),
+    /// The same for so long, then he is refused.
+    Ends(Duration),
+}
+
+impl Does {
+    /// For who is the `nth` that publishes.
+    fn turn(&self, nth: usize) -> Turn {
+        match self {
+            Self::Takes => Turn::Takes,
+            Self::Turns(turns) => *turns.get(nth).or(turns.last()).unwrap(),
+            _ => Turn::Refuses,
+        }
+    }
 }
 
 /// An origin of the test.
@@ -211,7 +241,7 @@ fn serve(mut socket: TcpStream, does: &Does, stop: &AtomicBool, seen: &Seen) {
     let mut machine = Machine::new(0);
     let mut input = [0; 65536];
     let mut playing: Option<(Instant, usize)> = None;
-    let mut place = None;
+    let (mut place, mut until, mut chat) = (None, None, None);
     while !stop.load(Ordering::Relaxed) {
         while !machine.send_buf().is_empty() {
             let Ok(n) = socket.write(machine.send_buf()) else { return };
@@ -232,6 +262,17 @@ fn serve(mut socket: TcpStream, does: &Does, stop: &AtomicBool, seen: &Seen) {
                 return;
             }
         }
+        if let Some(said) = chat.filter(|said: &Instant| said.elapsed() > CHAT) {
+            chat = Some(said + CHAT);
+            machine.notify("NetStream.Play.Whatever", "still here");
+        }
+        if let Some((_, turn)) = until.filter(|(end, _)| Instant::now() > *end) {
+            if matches!(turn, Turn::Closes(_)) {
+                return;
+            }
+            until = None;
+            machine.end("error", "NetStream.Publish.Denied", "not any more");
+        }
         let read = match socket.read(&mut input) {
             Ok(0) => return,
             Ok(n) => n,
@@ -245,7 +286,8 @@ fn serve(mut socket: TcpStream, does: &Does, stop: &AtomicBool, seen: &Seen) {
         loop {
             let Ok(event) = machine.receive(&mut rest) else { return };
             match event {
-                None if rest.is_empty() => break,
+                // Nothing more is read before what was asked has its answer.
+                None if rest.is_empty() || chat.is_some() => break,
                 None => {}
                 Some(Event::Connect(connect)) => {
                     urls.lock().unwrap().push(connect.tc_url.clone());
@@ -261,14 +303,32 @@ fn serve(mut socket: TcpStream, does: &Does, stop: &AtomicBool, seen: &Seen) {
                     if matches!(does, Does::Closes) {
                         return;
                     }
+                    if matches!(does, Does::Chats) {
+                        chat = Some(Instant::now());
+                        continue;
+                    }
                     machine.accept_play();
+                    if matches!(does, Does::Drops) {
+                        let _ = socket.write_all(machine.send_buf());
+                        return;
+                    }
                     playing = Some((Instant::now(), 0));
                 }
                 Some(Event::Publish(publish)) => {
-                    names.lock().unwrap().push(publish.name);
-                    if !matches!(does, Does::Takes) {
-                        machine.refuse("NetStream.Publish.BadName", "not here");
-                        continue;
+                    let turn = {
+                        let mut names = names.lock().unwrap();
+                        names.push(publish.name);
+                        does.turn(names.len() - 1)
+                    };
+                    match turn {
+                        Turn::Refuses => {
+                            machine.refuse("NetStream.Publish.BadName", "not here");
+                            continue;
+                        }
+                        Turn::Closes(time) | Turn::Ends(time) => {
+                            until = Some((Instant::now() + time, turn));
+                        }
+                        Turn::Takes => {}
                     }
                     machine.accept_publish(Box::new(Heap { media_max: 1 << 21 }));
                     let mut all = taken.lock().unwrap();
@@ -286,6 +346,9 @@ fn serve(mut socket: TcpStream, does: &Does, stop: &AtomicBool, seen: &Seen) {
         }
     }
 }
+
+/// Between two things that an origin says that chats.
+const CHAT: Duration = Duration::from_millis(500);
 
 /// A hook server that refuses whatever has `bad` in it.
 pub(crate) struct Hooks {

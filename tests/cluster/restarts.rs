@@ -20,7 +20,7 @@ fn master(destinations: &str, more: &str) -> Server {
 }
 
 /// Gives the server another configuration, with `from` as `to`.
-fn reload(server: &Server, from: &str, to: &str) {
+pub(crate) fn reload(server: &Server, from: &str, to: &str) {
     let conf = server.dir.join("test.conf");
     let text = fs::read_to_string(&conf).unwrap();
     assert!(text.contains(from), "{from}");
@@ -118,6 +118,27 @@ fn what_was_kept_for_a_dead_destination_goes_to_the_address_that_a_reload_gives_
     encoder.send(25, SIZE, 2);
     let last = encoder.next - 1;
     assert_eq!(taken(&alive, last).len() as u32, last + 1);
+}
+
+#[test]
+fn a_destination_is_told_who_we_are_as_the_file_says_now() {
+    let one = Origin::start(Does::Takes);
+    let master = master(&format!("127.0.0.1:{}", one.port), "");
+    let _encoder = Encoder::start(&master, "s");
+    let told = |origin: &Origin| {
+        let mut told = None;
+        eventually("it is connected to", SOON, || {
+            told = origin.connects.lock().unwrap().first().map(|c| c.args.is_some());
+            told.is_some()
+        });
+        told
+    };
+    assert_eq!(told(&one), Some(true));
+    reload(&master, "publish {", "debug_srs_upnode off; publish {");
+    let port = one.port;
+    drop(one);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(told(&Origin::on(port, Does::Takes)), Some(false), "there is no third value");
 }
 
 #[test]

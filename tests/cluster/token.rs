@@ -144,3 +144,27 @@ fn the_page_of_a_player_over_http_is_told_to_the_origin() {
     assert_eq!(origin.count(&format!("pageUrl={PAGE}")), 2, "asked about, and played");
     drop(edge);
 }
+
+#[cfg(feature = "caster-flv")]
+#[test]
+fn the_origin_is_asked_about_what_comes_in_by_another_protocol() {
+    let (origin, port) = (Origin::start(Does::Checks), crate::common::free_port());
+    let edge = Server::with(&format!(
+        "stream_caster {{ enabled on; caster flv; listen 127.0.0.1:{port};
+             output rtmp://127.0.0.1/[app]/[stream]; }}
+         vhost __defaultVhost__ {{ {} token_traverse on; }}",
+        crate::peers::cluster(&[origin.port])
+    ));
+    edge.line("caster listens at");
+    for token in ["bad", "ok"] {
+        let mut http = http::Http::connect(port);
+        http.send(format!(
+            "POST /live/s.flv?token={token} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
+        ));
+        // In the end this origin takes nobody's stream.
+        assert_eq!(http.head().unwrap().status, 403, "{token}");
+        let urls = origin.urls.lock().unwrap().clone();
+        assert!(urls.iter().any(|url| url.contains(&format!("live?token={token}"))), "{urls:?}");
+    }
+    assert_eq!(*origin.names.lock().unwrap(), ["s?token=ok"], "the other one got no further");
+}

@@ -27,7 +27,13 @@ fn a_request_has_the_stream_fetched_in_every_form() {
         assert_eq!(head.status, 200, "{form}");
         let bytes = player.chunks(5000);
         assert!(form != "flv" || bytes.starts_with(b"FLV\x01"));
+        // Longer than who only said that he will play has it fetched.
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(1500) {
+            player.chunk().expect("it goes on");
+        }
         assert_eq!(origin.count("type=Play"), count + 1, "one player per edge");
+        assert_eq!(origin.count("stop play"), count, "{form}: it is still fetched");
         drop(player);
         let left = Instant::now();
         origin.line_number("stop play", count + 1);

@@ -12,7 +12,7 @@ use crate::io::stage::Progress;
 use crate::io::timer::Alarm;
 use crate::io::{clock, log as tank};
 use crate::limits::{PULLS_UNSEEN, UPSTREAM_LOST, UPSTREAM_RETRY, UPSTREAM_SILENCE};
-use crate::media::Packet;
+use crate::media::{Kind as PacketKind, Packet};
 use crate::proto::rtmp::client::{Client, Event, Role};
 use crate::service::ingress::Ingress;
 use crate::service::relay::balance::Backoff;
@@ -38,6 +38,8 @@ struct Wanted {
     id: u32,
     /// Whatever players there are.
     until: Cell<u64>,
+    /// Since when nobody plays it.
+    idle: Cell<Option<u64>>,
     /// Somebody publishes it here.
     yields: Cell<bool>,
     /// No player is known to be there, and nothing of it came.
@@ -48,6 +50,12 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// Somebody plays it, or did until now.
+    fn is_played(&self) {
+        self.idle.set(None);
+        self.look();
+    }
+
     fn look(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -56,10 +64,10 @@ impl Wanted {
 }
 
 impl Pulls {
-    /// Looks at once whether `key` is still played.
+    /// A player of `key` leaves: looks at once whether it is still played.
     pub(super) fn look(&self, key: &StreamKey) {
         if let Some(wanted) = self.0.borrow().get(key) {
-            wanted.look();
+            wanted.is_played();
         }
     }
 
@@ -94,7 +102,7 @@ pub(super) fn want(
     let until = clock::after(hold.max(START));
     if let Some(wanted) = pulls.0.borrow().get(key) {
         wanted.until.set(wanted.until.get().max(until));
-        return wanted.look();
+        return wanted.is_played();
     }
     // A player holds a connection, and those are bounded.
     let unseen = || pulls.0.borrow().values().filter(|wanted| wanted.unseen.get()).count();
@@ -105,6 +113,7 @@ pub(super) fn want(
     let wanted = Rc::new(Wanted {
         id,
         until: Cell::new(until),
+        idle: Cell::default(),
         yields: Cell::new(false),
         unseen: Cell::new(!hold.is_zero()),
         waker: RefCell::default(),
@@ -129,8 +138,8 @@ struct Pull {
     splice: Splice,
     /// When something came last.
     heard: u64,
-    /// The last origin let us play.
-    reached: bool,
+    /// Sound or picture came over the last connection.
+    came: bool,
 }
 
 /// How one connection ended.
@@ -148,22 +157,12 @@ impl Pull {
         let state = cx.part::<Relays>().enter(Kind::Pull, &key, first_origin(cluster));
         let upstream = upstream(&key, cluster);
         let (ingress, splice) = (None, Splice::default());
-        Self {
-            cx,
-            key,
-            wanted,
-            upstream,
-            state,
-            ingress,
-            splice,
-            heard: clock::now(),
-            reached: false,
-        }
+        Self { cx, key, wanted, upstream, state, ingress, splice, heard: clock::now(), came: false }
     }
 
     async fn run(mut self) {
         log::info!("edge: {} is played, it is fetched", self.key);
-        let mut backoff: Option<Backoff> = None;
+        let mut backoff = Backoff::new(UPSTREAM_RETRY, UPSTREAM_RETRY);
         let mut failures = 0;
         let mut opened: Option<Opened> = None;
         while let Some(cluster) = cluster(&self.cx, self.key.vhost()) {
@@ -171,14 +170,15 @@ impl Pull {
             let (wanted, cx, key) = (self.wanted.clone(), self.cx.clone(), self.key.clone());
             let unwanted = wanted.is_over(&cx, &key, cluster.linger.0);
             if self.is_published_here() {
+                // Nobody reads it.
+                opened = None;
                 if unless(unwanted, sleep(LOOK)).await.is_none() {
                     break;
                 }
                 continue;
             }
             self.wanted.yields.set(false);
-            let came_before = self.heard;
-            self.reached = false;
+            self.came = false;
             let Some(over) = unless(unwanted, self.once(&cluster, opened.take())).await else {
                 break;
             };
@@ -196,13 +196,10 @@ impl Pull {
                 }
             };
             self.state.failed(&failure);
-            let backoff =
-                backoff.get_or_insert_with(|| Backoff::new(UPSTREAM_RETRY, cluster.retry_max.0));
-            if self.heard != came_before {
+            let Some(cluster) = super::cluster(&self.cx, self.key.vhost()) else { break };
+            backoff.follow(cluster.retry_max.0);
+            if self.came {
                 failures = 0;
-            }
-            if self.reached {
-                // It waits for its encoder: players are not to wait longer than need be.
                 backoff.reset();
             }
             failures += 1;
@@ -243,10 +240,15 @@ impl Pull {
         }
     }
 
+    /// When the stream is given up if nothing comes.
+    fn lost_at(&self) -> u64 {
+        let lost = u64::try_from(UPSTREAM_LOST.as_millis()).unwrap_or(u64::MAX);
+        self.heard.saturating_add(lost)
+    }
+
     /// The stream ends here when nothing came for too long.
     fn give_up(&mut self) {
-        let lost = u64::try_from(UPSTREAM_LOST.as_millis()).unwrap_or(u64::MAX);
-        if self.ingress.is_some() && clock::now().saturating_sub(self.heard) > lost {
+        if self.ingress.is_some() && clock::now() >= self.lost_at() {
             log::warn!(
                 "edge: {} is over, nothing came for {} s",
                 self.key,
@@ -281,7 +283,6 @@ impl Pull {
         };
         let Opened { mut link, packet, dialled } = opened;
         log::info!("edge: plays {} of {dialled}", self.key);
-        self.reached = true;
         self.state.connected(&dialled.to_string(), link.session());
         let atc = self.cx.hub.find(&self.key).is_some_and(|source| source.settings().atc);
         self.splice.connected(atc);
@@ -314,10 +315,13 @@ impl Pull {
         over.unwrap_or(Over::Published)
     }
 
-    /// Waits for `work`; players are shown what is due to them.
+    /// Waits for `work`; players are shown what is due to them, for as long as they are to wait.
     async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = Box::pin(work);
+        let (mut work, mut alarm) = (Box::pin(work), Alarm::default());
         poll_fn(|task| {
+            if self.ingress.is_some() && alarm.poll(task, self.lost_at()).is_ready() {
+                self.give_up();
+            }
             if let Some(ingress) = &mut self.ingress {
                 ingress.flush_when_due(task);
             }
@@ -386,6 +390,7 @@ impl Pull {
     /// A packet of the origin. The stream is published here when the first one comes.
     fn take(&mut self, packet: Packet) -> Result<(), Over> {
         self.heard = clock::now();
+        self.came |= packet.kind != PacketKind::Data;
         self.wanted.unseen.set(false);
         let failed = |text: String| Over::Failed(Failure::Broken(text));
         let Some(packet) = self.splice.take(packet) else { return Ok(()) };
@@ -397,8 +402,10 @@ impl Pull {
                 return Err(Over::Published);
             }
             let config = self.cx.config();
-            let Some(vhost) = config.block(self.key.vhost()) else {
-                return Err(failed(format!("no vhost is called {}", self.key.vhost())));
+            // A reload may have made it one where others publish.
+            let vhost = config.block(self.key.vhost()).filter(|vhost| is_edge(vhost));
+            let Some(vhost) = vhost else {
+                return Err(failed(format!("{} is no edge any more", self.key.vhost())));
             };
             let opened = Ingress::open(&self.cx, &self.key, vhost, self.wanted.id);
             self.ingress = Some(opened.map_err(|refusal| failed(refusal.to_string()))?);
@@ -414,18 +421,18 @@ impl Wanted {
     /// Ready when nobody plays `key` for `linger`.
     async fn is_over(&self, cx: &Context, key: &StreamKey, linger: Duration) {
         let mut alarm = Alarm::default();
-        let mut idle: Option<u64> = None;
         poll_fn(|task| {
             *self.waker.borrow_mut() = Some(task.waker().clone());
             loop {
                 let now = clock::now();
                 let players = cx.hub.find(key).map_or(0, |source| source.players());
                 if players > 0 {
-                    idle = None;
+                    self.idle.set(None);
                     // Whoever leaves wakes this.
                     return Poll::Pending;
                 }
-                let since = *idle.get_or_insert(now);
+                let since = self.idle.get().unwrap_or(now);
+                self.idle.set(Some(since));
                 let linger = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
                 let at = since.saturating_add(linger).max(self.until.get());
                 if now >= at {

@@ -88,13 +88,12 @@ pub(super) async fn prepare(cx: &Rc<Context>, client: &Client) -> Result<(), Ref
     let aim = aim(&vhost.cluster, key, &by);
     // Each once; who was reached and refuses has the last word.
     let mut last = Failure::Config("no origin is configured".into());
-    let mut made = None;
-    for _ in 0..upstream.count().min(MOST) {
+    let (mut made, mut tried) = (None, 0);
+    // What a name stands for is known behind the first attempt.
+    while made.is_none() && tried < upstream.count().min(MOST) {
+        tried += 1;
         match upstream.open(cx, &aim).await {
-            Ok(opened) => {
-                made = Some(opened);
-                break;
-            }
+            Ok(opened) => made = Some(opened),
             Err(failure @ (Failure::Refused(_) | Failure::Ourselves)) => return Err(failure.into()),
             Err(failure) => {
                 log::warn!("edge: {failure}. ret={}", failure.code());
@@ -141,10 +140,18 @@ pub(super) fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option
         log::info!("edge: {key} of {publisher} is passed on");
         let state = context.part::<Relays>().enter(Kind::Push, &key, first_origin(&cluster_then));
         let backoff = Backoff::new(UPSTREAM_RETRY, cluster_then.retry_max.0);
+        let now = {
+            let (cx, key) = (context.clone(), key.clone());
+            Rc::new(move || cluster(&cx, key.vhost()).unwrap_or_else(|| cluster_then.clone()))
+        };
+        let retry_max = {
+            let now = now.clone();
+            Box::new(move || now().retry_max.0)
+        };
         let aim = {
-            let (cx, upstream, key) = (context.clone(), upstream.clone(), key.clone());
+            let (upstream, key) = (upstream.clone(), key.clone());
             Box::new(move || {
-                let cluster = cluster(&cx, key.vhost()).unwrap_or_else(|| cluster_then.clone());
+                let cluster = now();
                 upstream.follow(&cluster.origin, cluster.balance == Balance::Hash);
                 aim(&cluster, &key, &by)
             })
@@ -157,6 +164,7 @@ pub(super) fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option
             player: player(consumer),
             stop,
             backoff,
+            retry_max,
             state,
             drain: LINGER,
             patience: Some(UPSTREAM_REFUSES),

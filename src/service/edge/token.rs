@@ -17,8 +17,13 @@ pub(super) fn is_due(cx: &Context, client: &Client, step: Step) -> bool {
         return false;
     }
     step == Step::Connect
-        || client.kind == ClientKind::HttpPlay
+        || never_connects(client.kind)
         || connected_to(&cx.config(), client).as_deref() != Some(&client.vhost.name)
+}
+
+/// Whether there is no connect of RTMP: a player over HTTP, and what comes in by another protocol.
+fn never_connects(kind: ClientKind) -> bool {
+    matches!(kind, ClientKind::HttpPlay | ClientKind::Input(_))
 }
 
 /// The vhost that the client connected to.
@@ -32,13 +37,12 @@ pub(super) async fn traverse(cx: &Rc<Context>, client: &Client) -> Result<(), Re
     let cluster = &client.vhost.cluster;
     let upstream = upstream(&client.key, cluster);
     let app = client.key.app();
-    let tc_url = match client.kind {
+    let tc_url = if never_connects(client.kind) {
         // What it would have connected to over RTMP.
-        ClientKind::HttpPlay => {
-            let vhost = vhost_there(cluster, &client.vhost.name);
-            url::tc_url(false, "origin", 1935, &vhost, app, &client.param)
-        }
-        _ => client.caller.tc_url.clone(),
+        let vhost = vhost_there(cluster, &client.vhost.name);
+        url::tc_url(false, "origin", 1935, &vhost, app, &client.param)
+    } else {
+        client.caller.tc_url.clone()
     };
     let aim = Aim {
         vhost: client.vhost.name.clone(),
@@ -50,7 +54,10 @@ pub(super) async fn traverse(cx: &Rc<Context>, client: &Client) -> Result<(), Re
         own_vhost: client.vhost.name.clone(),
     };
     let mut last = Failure::Config("no origin is configured".into());
-    for _ in 0..upstream.count() {
+    let mut tried = 0;
+    // What a name stands for is known behind the first attempt.
+    while tried < upstream.count() {
+        tried += 1;
         match upstream.open(cx, &aim).await {
             Ok(opened) => {
                 log::info!("edge: {} lets the client in", opened.dialled);

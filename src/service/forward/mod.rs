@@ -10,7 +10,7 @@ mod target;
 use crate::config::{Forward, Vhost};
 use crate::context::{self, Context};
 use crate::hub::pithy::Stage;
-use crate::hub::{Caller, Client, Consumer, Lag, Sink, SinkError, Source, StreamKey};
+use crate::hub::{Client, Consumer, Lag, Sink, SinkError, Source, StreamKey};
 use crate::io::log as tank;
 use crate::limits::{FORWARDS, FORWARDS_ALL, RING_BYTES, UPSTREAM_DRAIN};
 use crate::media::Packet;
@@ -22,16 +22,22 @@ use crate::service::{Service, Task};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
-use target::Target;
+use target::{By, Target};
 
 /// Passes on the streams of vhosts with `forward` on.
 pub const SERVICE: Service = Service {
     attach,
-    differs: |old, new| old.forward != new.forward,
+    differs,
     ask,
     upstreams: |cx| cx.part::<Relays>().reports(|kind| kind == Kind::Forward),
     ..Service::new("forward")
 };
+
+/// Whether a stream is passed on in another way, or tells other things of us.
+fn differs(old: &Vhost, new: &Vhost) -> bool {
+    let upnode = |vhost: &Vhost| vhost.cluster.debug_srs_upnode;
+    old.forward != new.forward || new.forward.enabled && upnode(old) != upnode(new)
+}
 
 /// The forwards that run, by stream and destination as the configuration has it.
 #[derive(Debug, Default)]
@@ -62,7 +68,7 @@ fn ask(cx: &Rc<Context>, client: &Rc<Client>, step: Step) -> Option<Task<Result<
     let targets = forward
         .destination
         .iter()
-        .filter_map(|text| Target::new(text, &client.key, &client.param, &client.caller).ok());
+        .filter_map(|text| Target::new(text, &client.key, &by(client, &client.vhost)).ok());
     let looped = targets.into_iter().find(|target| target.is_ourselves(&config, client))?;
     let text = format!("forward to {} would come back", looped.server);
     Some(Box::pin(async { Err(Refusal::new(1030, text)) }))
@@ -75,11 +81,11 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
     }
     let source = cx.hub.find(key)?;
     let client = source.publisher().and_then(|id| cx.sessions.find(id)?.client());
-    let (param, caller) = match &client {
-        Some(client) => (client.param.clone(), client.caller.clone()),
-        None => Default::default(),
+    let by = match &client {
+        Some(client) => by(client, vhost),
+        None => By { names_us: vhost.cluster.debug_srs_upnode, ..By::default() },
     };
-    let wanted = targets(forward, key, &param, &caller);
+    let wanted = targets(forward, key, &by);
     // After a reload what is still wanted goes on, then what is new takes the place, and what was
     // kept, of what is not wanted any more.
     let forwards = cx.part::<Forwards>();
@@ -115,20 +121,21 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
     (!stops.is_empty()).then(|| Box::new(Forwarded(stops)) as Box<dyn Sink>)
 }
 
+/// What `client` and `vhost` say that concerns a destination.
+fn by(client: &Client, vhost: &Vhost) -> By {
+    let (param, caller) = (client.param.clone(), client.caller.clone());
+    By { param, caller, names_us: vhost.cluster.debug_srs_upnode }
+}
+
 /// Where `key` goes, by what the configuration says.
-fn targets<'a>(
-    forward: &'a Forward,
-    key: &StreamKey,
-    param: &str,
-    caller: &Rc<Caller>,
-) -> Vec<(&'a String, Target)> {
+fn targets<'a>(forward: &'a Forward, key: &StreamKey, by: &By) -> Vec<(&'a String, Target)> {
     let all = &forward.destination;
     if all.len() > FORWARDS {
         log::error!("forward: {} destinations, {FORWARDS} are used (limit forwards)", all.len());
     }
     let mut targets: Vec<(&String, Target)> = Vec::new();
     for text in all.iter().take(FORWARDS) {
-        let mut target = match Target::new(text, key, param, caller) {
+        let mut target = match Target::new(text, key, by) {
             Ok(target) => target,
             Err(e) => {
                 log::error!("forward: {e}. ret=1018");
@@ -226,7 +233,7 @@ async fn pass(cx: Rc<Context>, key: StreamKey, running: Rc<Running>, consumer: C
     let state = cx.part::<Relays>().enter(Kind::Forward, &key, &name);
     let state = running.state.get_or_init(|| state).clone();
     let Forward { retry, retry_max, .. } = &*running.terms;
-    let from = running.clone();
+    let (from, most) = (running.clone(), retry_max.0.max(retry.0));
     let push = Push {
         cx: cx.clone(),
         stage: Stage::Forward,
@@ -234,7 +241,8 @@ async fn pass(cx: Rc<Context>, key: StreamKey, running: Rc<Running>, consumer: C
         aim: Box::new(move || from.target.borrow().aim.clone()),
         player: player(consumer),
         stop: running.stop.clone(),
-        backoff: Backoff::new(retry.0, retry_max.0.max(retry.0)),
+        backoff: Backoff::new(retry.0, most),
+        retry_max: Box::new(move || most),
         state: state.clone(),
         drain: UPSTREAM_DRAIN,
         patience: None,

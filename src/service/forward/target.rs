@@ -21,17 +21,22 @@ pub(super) struct Target {
     pub(super) aim: Aim,
 }
 
+/// What there is to say of a stream's publisher, and of us.
+#[derive(Clone, Debug, Default)]
+pub(super) struct By {
+    /// Its parameters, with their `?`.
+    pub(super) param: String,
+    pub(super) caller: Rc<Caller>,
+    /// `debug_srs_upnode`.
+    pub(super) names_us: bool,
+}
+
 impl Target {
-    /// What `text` says of the stream `key`, which was published with `param`: a server, which gets
+    /// What `text` says of the stream `key`, which is published `by`: a server, which gets
     /// the stream under its own names, or `rtmp://server/app/stream`, where the last part with its
     /// parameters is the stream. The same with `rtmps://`.
-    pub(super) fn new(
-        text: &str,
-        key: &StreamKey,
-        param: &str,
-        caller: &Rc<Caller>,
-    ) -> Result<Self, String> {
-        let vhost = key.vhost();
+    pub(super) fn new(text: &str, key: &StreamKey, by: &By) -> Result<Self, String> {
+        let (vhost, param) = (key.vhost(), &by.param);
         let filled = text
             .replace("[vhost]", vhost)
             .replace("[app]", key.app())
@@ -48,8 +53,8 @@ impl Target {
         let scheme = if secure { TLS } else { "rtmp://" };
         let Some(rest) = filled.strip_prefix(scheme) else {
             let stream = format!("{}{param}", key.stream());
-            let caller = caller.clone();
-            let aim = Aim { caller, ..Aim::new(vhost, key.app(), true, publish(stream), vhost) };
+            let aim = Aim::new(vhost, key.app(), by.names_us, publish(stream), vhost);
+            let aim = Aim { caller: by.caller.clone(), ..aim };
             return Ok(Self { name: filled.clone(), server: filled, aim });
         };
         let (server, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -131,7 +136,8 @@ mod tests {
                 "cam?k=1",
             ),
         ] {
-            let target = Target::new(text, &key(), "?k=1", &Rc::default()).unwrap();
+            let by = By { param: "?k=1".into(), ..By::default() };
+            let target = Target::new(text, &key(), &by).unwrap();
             assert_eq!(target.server, server, "{text}");
             assert_eq!((target.aim.tc_url.as_deref(), &*target.aim.app), (tc_url, app), "{text}");
             let role = Role::Publish { stream: stream.into(), style: Style::Fmle };
@@ -140,14 +146,24 @@ mod tests {
     }
 
     #[test]
+    fn a_server_is_told_who_we_are_where_the_vhost_says_so_and_a_whole_url_is_not() {
+        for names_us in [true, false] {
+            let by = By { names_us, ..By::default() };
+            let target = |text| Target::new(text, &key(), &by).unwrap();
+            assert_eq!(target("10.0.0.2").aim.names_us, names_us);
+            assert!(!target("rtmp://10.0.0.2/a/b").aim.names_us);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_is_said_without_the_key() {
-        let tls = Target::new("rtmps://a.example/live/SECRET", &key(), "", &Rc::default());
+        let tls = Target::new("rtmps://a.example/live/SECRET", &key(), &By::default());
         if limits::TLS {
             let Target { server, aim, .. } = tls.unwrap();
             assert_eq!(server, "rtmps://a.example");
             assert_eq!(aim.tc_url.unwrap(), "rtmps://a.example/live");
             let service =
-                Target::new("rtmps://srv:_rtmps._tcp.a/live/SECRET", &key(), "", &Rc::default());
+                Target::new("rtmps://srv:_rtmps._tcp.a/live/SECRET", &key(), &By::default());
             let service = service.unwrap_err();
             assert!(service.contains("named") && !service.contains("SECRET"), "{service}");
         } else {
@@ -155,7 +171,7 @@ mod tests {
             assert!(tls.contains("stunnel") && !tls.contains("SECRET"), "{tls}");
         }
         for text in ["rtmp://", "rtmp://a", "rtmp://a/b", "rtmp://a/b/", "rtmp:///b/c"] {
-            assert!(Target::new(text, &key(), "", &Rc::default()).is_err(), "{text}");
+            assert!(Target::new(text, &key(), &By::default()).is_err(), "{text}");
         }
     }
 }

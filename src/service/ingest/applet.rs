@@ -192,6 +192,7 @@ async fn push(cx: &Rc<Context>, target: &Target, to: &str, stop: Rc<Stop>) -> Op
         player: player(consumer),
         stop,
         backoff: Backoff::new(LOOK, LOOK),
+        retry_max: Box::new(|| LOOK),
         state: cx.part::<Relays>().enter(Kind::Forward, key, &server),
         drain: UPSTREAM_DRAIN,
         patience: Some(Duration::ZERO),

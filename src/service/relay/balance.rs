@@ -2,19 +2,28 @@
 
 use std::time::Duration;
 
-/// Puts `names` into the order in which they are tried for `stream`: with `hash` that of a
-/// rendezvous hash (the highest weight first), which is the same on every edge and moves only the
-/// streams of a server that comes or goes.
-pub fn arrange<T>(names: &mut [T], stream: &str, hash: bool, name: impl Fn(&T) -> &str) {
+/// Puts `servers` into the order in which they are tried for `stream`: with `hash` by their ranks,
+/// and of the same rank in that of a rendezvous hash of their names (the highest weight first), which
+/// is the same on every edge and moves only the streams of a server that comes or goes. `known` says
+/// the rank and the name.
+pub fn arrange<T>(
+    servers: &mut [T],
+    stream: &str,
+    hash: bool,
+    known: impl for<'a> Fn(&'a T) -> (u32, &'a str),
+) {
     if hash {
-        names.sort_by_cached_key(|item| std::cmp::Reverse(weight(stream, name(item))));
+        servers.sort_by_cached_key(|server| {
+            let (rank, name) = known(server);
+            (rank, std::cmp::Reverse(weight(stream, name)))
+        });
     }
 }
 
-/// The first of `names` that failed longest ago, `failed` being 0 for those that did not.
-pub fn next<T>(names: Vec<T>, failed: impl Fn(&T) -> u32) -> Option<T> {
+/// Where the first of `servers` is that failed longest ago, `failed` being 0 for those that did not.
+pub fn next<T>(servers: &[T], failed: impl Fn(&T) -> u32) -> Option<usize> {
     // Of equals the first.
-    names.into_iter().min_by_key(failed)
+    servers.iter().enumerate().min_by_key(|(_, server)| failed(server)).map(|(at, _)| at)
 }
 
 /// FNV-1a of both, with a finish that moves every bit of it.
@@ -49,6 +58,11 @@ impl Backoff {
         pause.saturating_mul(384 + u32::from(chance)) / 512
     }
 
+    /// Another longest pause from now on.
+    pub fn follow(&mut self, longest: Duration) {
+        self.longest = longest;
+    }
+
     /// It went well: the next pause is the first again.
     pub fn reset(&mut self) {
         self.next = self.first;
@@ -61,7 +75,7 @@ mod tests {
 
     fn order(stream: &str, servers: &[&'static str]) -> Vec<&'static str> {
         let mut servers = servers.to_vec();
-        arrange(&mut servers, stream, true, |name| name);
+        arrange(&mut servers, stream, true, |name| (0, name));
         servers
     }
 
@@ -69,8 +83,19 @@ mod tests {
     fn the_order_does_not_depend_on_how_servers_are_listed() {
         assert_eq!(order("live/a", &["a", "b", "c"]), order("live/a", &["c", "a", "b"]));
         let mut listed = ["b", "a"];
-        arrange(&mut listed, "live/a", false, |name| name);
+        arrange(&mut listed, "live/a", false, |name| (0, name));
         assert_eq!(listed, ["b", "a"]);
+    }
+
+    #[test]
+    fn a_rank_goes_before_the_hash() {
+        for stream in ["live/a", "live/b", "live/c", "live/d"] {
+            let mut servers = [(20, "a"), (10, "b"), (20, "c"), (10, "d")];
+            arrange(&mut servers, stream, true, |(rank, name)| (*rank, name));
+            assert_eq!(servers.map(|(rank, _)| rank), [10, 10, 20, 20]);
+            let names = servers.map(|(_, name)| name);
+            assert_eq!([order(stream, &["b", "d"]), order(stream, &["a", "c"])].concat(), names);
+        }
     }
 
     #[test]
@@ -93,9 +118,9 @@ mod tests {
             "b" => 1,
             _ => 0,
         };
-        assert_eq!(next(vec!["a", "b"], failed), Some("b"));
-        assert_eq!(next(vec!["a", "c", "d"], failed), Some("c"));
-        assert_eq!(next(Vec::<&str>::new(), failed), None);
+        assert_eq!(next(&["a", "b"], failed), Some(1));
+        assert_eq!(next(&["a", "c", "d"], failed), Some(1));
+        assert_eq!(next(&[], failed), None);
     }
 
     #[test]
@@ -106,5 +131,9 @@ mod tests {
         backoff.reset();
         assert_eq!(backoff.pause(0).as_millis(), 750);
         assert!(backoff.pause(255).as_millis() < 2500);
+        backoff.follow(Duration::from_secs(2));
+        assert_eq!([backoff.pause(128), backoff.pause(128)].map(|p| p.as_secs()), [2, 2]);
+        backoff.follow(Duration::from_secs(60));
+        assert_eq!([backoff.pause(128), backoff.pause(128)].map(|p| p.as_secs()), [4, 8]);
     }
 }

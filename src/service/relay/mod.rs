@@ -29,6 +29,7 @@ use crate::service::ingress::{Ingress, Media};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What is wanted of a server.
 #[derive(Clone, Debug)]
@@ -214,14 +215,15 @@ pub async fn open(cx: &Rc<Context>, dialled: Dialled, aim: &Aim) -> Result<Opene
         machine.set_media(Box::new(Media(Ingress::arena(cx))));
     }
     let mut link = Link::new(wire, machine, session);
-    let mut step = "no handshake";
+    let (mut step, mut until) = ("no handshake", clock::after(UPSTREAM_TIMEOUT));
     loop {
-        let Some(event) = within(UPSTREAM_TIMEOUT, link.next()).await else {
-            return Err(Failure::Silent(step));
-        };
+        let left = until.saturating_sub(clock::now());
+        let event = within(Duration::from_millis(left), link.next()).await;
+        // Whoever says this and that is not there before it says what it was asked.
+        let Some(event) = event.filter(|_| left > 0) else { return Err(Failure::Silent(step)) };
         let packet = match event.map_err(|end| Failure::Broken(end.to_string()))? {
             Event::Handshake(_) => {
-                step = "no answer to connect";
+                (step, until) = ("no answer to connect", clock::after(UPSTREAM_TIMEOUT));
                 continue;
             }
             Event::Connected(info) => {
@@ -229,7 +231,8 @@ pub async fn open(cx: &Rc<Context>, dialled: Dialled, aim: &Aim) -> Result<Opene
                 if aim.role.is_none() {
                     None
                 } else {
-                    step = "no answer to play or publish";
+                    (step, until) =
+                        ("no answer to play or publish", clock::after(UPSTREAM_TIMEOUT));
                     continue;
                 }
             }

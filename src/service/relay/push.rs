@@ -88,6 +88,8 @@ pub struct Push {
     pub stop: Rc<Stop>,
     /// The pauses between attempts.
     pub backoff: Backoff,
+    /// The longest of them, as the configuration has it now.
+    pub retry_max: Box<dyn Fn() -> Duration>,
     /// What others are told of it.
     pub state: Rc<State>,
     /// For what is left when the stream ends.
@@ -133,7 +135,10 @@ impl Push {
         let mut again = false;
         while !self.is_over(epoch) {
             let over = match opened.take() {
-                Some(made) => self.send(made, epoch, std::mem::replace(&mut again, true)).await,
+                Some(made) => {
+                    refused = None;
+                    self.send(made, epoch, std::mem::replace(&mut again, true)).await
+                }
                 None => match unless(self.stopped(epoch), self.connect()).await? {
                     Ok(made) => {
                         opened = Some(made);
@@ -168,6 +173,7 @@ impl Push {
                 }
                 _ => refused = None,
             }
+            self.backoff.follow((self.retry_max)());
             let pause = self.backoff.pause(fastrand::u8(..));
             let (again, code) = (pause.as_millis(), failure.code());
             let kept = self.player.consumer.behind();

@@ -3,15 +3,17 @@
 use super::{Aim, Failure, Opened, Relays, balance, open};
 use crate::context::Context;
 use crate::hub::StreamKey;
+use crate::io::run::within;
 use crate::io::wire::Wire;
-use crate::io::{connect, resolve};
-use crate::limits::UPSTREAM_TIMEOUT;
+use crate::io::{clock, connect, resolve};
+use crate::limits::{UPSTREAM_NAMES, UPSTREAM_TIMEOUT};
 use crate::proto::authority;
 use crate::proto::rtmp::url;
 use core::net::SocketAddr;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The port of RTMP.
 pub const PORT: u16 = 1935;
@@ -52,7 +54,7 @@ pub struct Upstream {
     /// Names and addresses, with the number of the attempt that failed.
     failed: RefCell<Vec<(String, u32)>>,
     attempt: Cell<u32>,
-    /// What the names stood for at the last attempt.
+    /// What the names stood for when they were looked up last.
     found: Cell<usize>,
     /// Where a server sent us, for the next attempt.
     preferred: RefCell<Option<Place>>,
@@ -61,13 +63,21 @@ pub struct Upstream {
 /// Host, port, and whether it is spoken to over TLS.
 type Place = (String, u16, bool);
 
+/// One of those that an attempt chooses from.
 struct Candidate {
+    /// By which it is known that it failed.
     name: String,
-    host: String,
-    port: u16,
-    secure: bool,
-    addresses: Option<Vec<SocketAddr>>,
-    error: Option<Failure>,
+    /// Those of a service with the lowest number go first; 0 for what is none.
+    rank: u16,
+    to: To,
+}
+
+#[derive(Clone)]
+enum To {
+    Host(Place),
+    /// The hosts of the service are not known yet.
+    Service,
+    Nowhere(Failure),
 }
 
 impl Upstream {
@@ -84,11 +94,13 @@ impl Upstream {
         let mut now = self.servers.borrow_mut();
         if now.0 != servers || now.1 != hash {
             *now = (servers.to_vec(), hash);
+            self.found.set(0);
             self.failed.borrow_mut().clear();
         }
     }
 
-    /// How many there are: in the configuration, or by the last answer of DNS.
+    /// How many there are: in the configuration, or by the last answer of DNS, so that it may be
+    /// another number behind each attempt.
     pub fn count(&self) -> usize {
         self.found.get().max(self.servers.borrow().0.len())
     }
@@ -145,57 +157,69 @@ impl Upstream {
         opened
     }
 
-    /// Connects to the server that failed longest ago.
+    /// Connects to the server that failed longest ago. Names are looked up only where they decide
+    /// it: what goes before them waits for no name server.
     async fn dial(&self, cx: &Context) -> Result<Dialled, Failure> {
         self.attempt.set(self.attempt.get().saturating_add(1));
         let (servers, hash) = self.servers.borrow().clone();
-        if let Some((host, port, secure)) = self.preferred.take() {
-            let (name, addresses) = (authority::join(&host, port), None);
-            let sent_to = Candidate { name, host, port, secure, addresses, error: None };
-            if let Ok(reached) = self.reach(&sent_to, hash).await {
-                return Ok(reached);
-            }
+        if let Some(place) = self.preferred.take()
+            && let Ok(reached) = self.reach(&place, hash, clock::after(UPSTREAM_NAMES)).await
+        {
+            return Ok(reached);
         }
-        let mut candidates = Vec::new();
-        for server in &servers {
-            expand(server, &mut candidates).await;
-        }
-        self.found.set(candidates.len());
-        balance::arrange(&mut candidates, &self.stream, hash, |c: &Candidate| &c.name);
         let relays = cx.part::<Relays>();
-        let next = balance::next(candidates, |c| {
-            let own = self.failed(&c.name);
-            if own == 0 && relays.is_down(&c.name) { 1 } else { own.saturating_mul(2) }
-        });
-        let Some(candidate) = next else {
-            return Err(Failure::Config("no server is configured".into()));
-        };
-        let reached = self.reach(&candidate, hash).await;
-        relays.set_down(&candidate.name, matches!(reached, Err(Failure::Connect(_))));
-        if reached.is_err() {
-            self.mark_name(&candidate.name);
+        let until = clock::after(UPSTREAM_NAMES);
+        let mut candidates: Vec<_> = servers.iter().map(|server| read(server)).collect();
+        loop {
+            // What a hash makes of the hosts of a service is not known before they are.
+            balance::arrange(&mut candidates, &self.stream, hash, |c| match c.to {
+                To::Service => (0, &c.name),
+                _ => (1 + u32::from(c.rank), &c.name),
+            });
+            let next = balance::next(&candidates, |c| {
+                let own = self.failed(&c.name);
+                if own == 0 && relays.is_down(&c.name) { 1 } else { own.saturating_mul(2) }
+            });
+            let next = next.and_then(|at| Some((at, candidates.get(at)?)));
+            let Some((at, Candidate { name, to, .. })) = next else {
+                return Err(Failure::Config("no server is configured".into()));
+            };
+            let (name, to) = (name.clone(), to.clone());
+            let reached = match to {
+                To::Host(place) => self.reach(&place, hash, until).await,
+                To::Service => match hosts(&name, hash, until).await {
+                    Ok(hosts) => {
+                        relays.set_down(&name, false);
+                        candidates.splice(at..=at, hosts);
+                        self.found.set(candidates.len());
+                        continue;
+                    }
+                    Err(failure) => Err(failure),
+                },
+                To::Nowhere(failure) => Err(failure),
+            };
+            let down = matches!(reached, Err(Failure::Connect(_) | Failure::Resolve(_)));
+            relays.set_down(&name, down);
+            if reached.is_err() {
+                self.mark_name(&name);
+            }
+            return reached;
         }
-        reached
     }
 
-    async fn reach(&self, candidate: &Candidate, hash: bool) -> Result<Dialled, Failure> {
-        let Candidate { name, host, port, secure, addresses, error } = candidate;
-        if let Some(error) = error {
-            return Err(error.clone());
-        }
-        let mut addresses = match addresses {
-            Some(addresses) => addresses.clone(),
-            None => resolve::host(host, *port).await.map_err(Failure::Resolve)?,
-        };
+    async fn reach(&self, place: &Place, hash: bool, until: u64) -> Result<Dialled, Failure> {
+        let (host, port, secure) = place;
+        let mut addresses = by(until, host, resolve::host(host, *port)).await?;
         if hash {
             let mut named: Vec<_> = addresses.iter().map(|a| (a.to_string(), *a)).collect();
-            balance::arrange(&mut named, &self.stream, true, |(name, _)| name);
+            balance::arrange(&mut named, &self.stream, true, |(name, _)| (0, name));
             addresses = named.into_iter().map(|(_, address)| address).collect();
         }
         addresses.sort_by_key(|address| self.failed(&address.to_string()));
         let socket = connect::first(&addresses, UPSTREAM_TIMEOUT).await;
         let socket = socket.map_err(|tried| {
-            Failure::Connect(connect::Error::Connect { target: name.clone(), tried })
+            let target = authority::join(host, *port);
+            Failure::Connect(connect::Error::Connect { target, tried })
         })?;
         let peer = socket.get_ref().peer_addr();
         let address = peer.map_err(|e| Failure::Broken(e.to_string()))?;
@@ -205,49 +229,54 @@ impl Upstream {
     }
 }
 
-/// What a name of the configuration stands for: itself, or the hosts of a service.
-async fn expand(server: &str, candidates: &mut Vec<Candidate>) {
-    let name = server.to_owned();
-    let failed = |error| Candidate {
-        name: name.clone(),
-        host: String::new(),
-        port: 0,
-        secure: false,
-        addresses: None,
-        error: Some(error),
-    };
-    if server.starts_with("srv:") {
-        match resolve::targets(server, PORT).await {
-            Ok(targets) => candidates.extend(targets.into_iter().map(|target| Candidate {
-                name: authority::join(&target.host, target.port),
-                host: target.host,
-                port: target.port,
-                secure: false,
-                addresses: Some(target.addresses),
-                error: None,
-            })),
-            Err(e) => candidates.push(failed(Failure::Resolve(e))),
-        }
-        return;
+/// What a name of the configuration stands for.
+fn read(server: &str) -> Candidate {
+    let candidate = |name: String, to| Candidate { name, rank: 0, to };
+    if server.starts_with(SERVICE) {
+        return candidate(server.to_owned(), To::Service);
     }
     let (bare, secure) = match server.strip_prefix(TLS) {
         Some(bare) => (bare, true),
         None => (server.strip_prefix("rtmp://").unwrap_or(server), false),
     };
     let port = if secure { url::default_port(url::SECURE) } else { PORT };
-    candidates.push(match authority::split(bare.trim_end_matches('/'), port) {
-        Some((host, port)) => Candidate {
-            name: authority::join(host, port),
-            host: host.to_owned(),
-            port,
-            secure,
-            addresses: None,
-            error: None,
-        },
-        None => failed(Failure::Config(format!("{server} is no host, host:port or srv:name"))),
-    });
+    match authority::split(bare.trim_end_matches('/'), port) {
+        Some((host, port)) => host_at(host.to_owned(), port, secure, 0),
+        None => {
+            let text = format!("{server} is no host, host:port or srv:name");
+            candidate(server.to_owned(), To::Nowhere(Failure::Config(text)))
+        }
+    }
 }
 
+fn host_at(host: String, port: u16, secure: bool, rank: u16) -> Candidate {
+    Candidate { name: authority::join(&host, port), rank, to: To::Host((host, port, secure)) }
+}
+
+/// The hosts of a service. With `hash` they are the same for all edges.
+async fn hosts(server: &str, hash: bool, until: u64) -> Result<Vec<Candidate>, Failure> {
+    let name = server.strip_prefix(SERVICE).unwrap_or(server);
+    let targets = by(until, name, resolve::srv(name, hash)).await?;
+    let lowest = targets.iter().map(|target| target.priority).min().unwrap_or(0);
+    let host = |target: resolve::Target| {
+        host_at(target.host, target.port, false, target.priority.saturating_sub(lowest))
+    };
+    Ok(targets.into_iter().map(host).collect())
+}
+
+/// What is found about `name` before `until`.
+async fn by<T>(
+    until: u64,
+    name: &str,
+    found: impl Future<Output = Result<T, resolve::Error>>,
+) -> Result<T, Failure> {
+    let left = Duration::from_millis(until.saturating_sub(clock::now()));
+    let late = || resolve::Error { name: name.to_owned(), why: resolve::Why::TimedOut };
+    within(left, found).await.unwrap_or_else(|| Err(late())).map_err(Failure::Resolve)
+}
+
+/// In front of the name of a service.
+const SERVICE: &str = "srv:";
 /// In front of a server that is spoken to over TLS. A service (`srv:`) has no name that its servers'
 /// certificates would be for.
 pub const TLS: &str = "rtmps://";
