@@ -313,12 +313,16 @@ pub const INGEST_RTP_PORTS: (u16, u16) = (50_000, 60_000);
 /// Child processes at once, whatever `ff_max` says: a few KB each, a pipe and a descriptor for its
 /// end. One more waits.
 pub const CHILDREN: usize = if MAX_STREAMS < 64 { MAX_STREAMS } else { 64 };
-/// Bytes that one run of a child process writes to its log; the rest is not kept. A longer log of
-/// former runs becomes `.1`.
+/// Bytes of the log of a child process, and of the older one beside it (`.1`): so much may come at once.
 pub const CHILD_LOG: usize = 1 << 20;
-/// Bytes of what a child prints that are read at once, and the pause behind that: what prints faster
-/// waits.
-pub const CHILD_READ: (usize, Duration) = (16 * 1024, Duration::from_millis(50));
+/// Bytes a second that it may grow for long, as cards wear out. What is more is left out.
+pub const CHILD_LOG_RATE: u64 = 1024;
+/// Bytes that were printed last of what is left out; they are kept.
+pub const CHILD_LAST: usize = 8 * 1024;
+/// Bytes of what a child prints that are read at once.
+pub const CHILD_READ: usize = 16 * 1024;
+/// After so many there is a pause: what prints faster waits.
+pub const CHILD_PAUSE: (usize, Duration) = (4 * CHILD_READ, Duration::from_millis(10));
 /// From the end of a child to its next start, at first and at most: twice as long each time, unless
 /// it ran for longer than the latter.
 pub const CHILD_RETRY: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(60));
@@ -529,7 +533,7 @@ const SERVICES: usize = {
         + with(board::HAS_HEARTBEAT, HEARTBEATS * FETCH_BYTES)
         + with(board::HAS_STATS, (STREAMS_KNOWN + MAX_STREAMS) * KNOWN_BYTES)
         + with(board::HAS_API, API_OUT)
-        + with(board::HAS_PROCESS, CHILDREN * (CHILD_READ.0 + 8 * 1024))
+        + with(board::HAS_PROCESS, CHILDREN * (CHILD_READ + CHILD_LAST + 8 * 1024))
         + with(board::HAS_EDGE, PULLS_UNSEEN * CLIENT_BYTES + MAX_CLIENTS * CONNECT_ARGS)
         + with(board::HAS_FORWARD, FORWARDS_ALL * CLIENT_BYTES)
         + with(board::HAS_BANDWIDTH, 2 * CALL_MAX)

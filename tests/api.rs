@@ -767,6 +767,129 @@ fn inputs_are_told_without_their_secrets() {
     }
 }
 
+#[cfg(all(feature = "transcode", feature = "exec", feature = "ingest"))]
+#[test]
+fn programs_are_told_with_their_state_bytes_restarts_and_last_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let dir = TempDir::new();
+    let fails = dir.join("fails");
+    fs::write(&fails, "#!/bin/sh\nexit 7\n").unwrap();
+    fs::set_permissions(&fails, fs::Permissions::from_mode(0o755)).unwrap();
+    let film = media::make(
+        &ffmpeg,
+        "ingest.mp4",
+        &format!("{} {} -t 20 {} {}", media::PICTURE, media::TONE, media::H264, media::AAC),
+    );
+    let (ffmpeg_path, fails) = (ffmpeg.display(), fails.display());
+    let to = "output rtmp://127.0.0.1:[port]/[app]?vhost=[vhost]/[stream]_[engine]?token=s3cret;";
+    let vhost = format!(
+        "vhost __defaultVhost__ {{ min_latency on;
+         transcode live/s {{ enabled on; ffmpeg {ffmpeg_path}; \
+         engine ff {{ enabled on; vcodec copy; acodec copy; {to} }} }}
+         exec {{ enabled on; publish {fails} [stream]; publish {fails} [stream]; }}
+         ingest film {{ enabled on; input {{ type file; url {}; }} ffmpeg {ffmpeg_path}; \
+         engine {{ output rtmp://127.0.0.1:[port]/live?vhost=[vhost]/film; }} }} }}",
+        film.display()
+    );
+    let api = Api::start("", &vhost);
+    let port = api.server.port;
+    let inputs = || list(&api.json("/api/v1/inputs"), "inputs");
+    let row = |service: &str, name: &str| {
+        inputs().into_iter().find(|i| text(i, "service") == service && text(i, "name") == name)
+    };
+    let film = format!("ingest film {}", film.display());
+    let fetched = || row("ingest", &film).unwrap();
+    eventually("the film comes in", SOON, || {
+        number(&fetched(), "bytes") > 10_000.0 && number(&fetched(), "packets") > 20.0
+    });
+    let film_row = fetched();
+    assert_eq!((text(&film_row, "state"), number(&film_row, "streams")), ("running".into(), 1.0));
+    assert!(number(&film_row, "age_ms") > 0.0);
+    assert_eq!(inputs().len(), 3, "the film is a stream, and exec is for all of them");
+    let publisher = media::publish_live(&ffmpeg, &media::sample(&ffmpeg), &api.server.url("s"));
+    let engine = || row("transcode", "encoder ff /live/s");
+    eventually("the engine publishes", SOON, || {
+        engine().is_some_and(|row| number(&row, "bytes") > 10_000.0)
+    });
+    let before = engine().unwrap();
+    assert_eq!(
+        text(&before, "output"),
+        format!("rtmp://127.0.0.1:{port}/live?vhost=__defaultVhost__/s_ff?token=...")
+    );
+    assert_eq!((text(&before, "state"), text(&before, "error")), ("running".into(), String::new()));
+    assert_eq!((number(&before, "streams"), number(&before, "restarts")), (1.0, 0.0));
+    let fork = api.server.line("fork encoder ff, pid=");
+    let pid = fork.rsplit_once("pid=").unwrap().1.parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL)
+        .unwrap();
+    eventually("it is tried again", SOON, || text(&engine().unwrap(), "state") == "retrying");
+    assert_eq!(text(&engine().unwrap(), "error"), "encoder ff ended with signal: 9 (SIGKILL)");
+    let bytes = number(&engine().unwrap(), "bytes");
+    eventually("it publishes again", SOON, || {
+        let now = engine().unwrap();
+        number(&now, "restarts") == 1.0 && number(&now, "bytes") > bytes + 1000.0
+    });
+    let name = format!("exec {fails} /live/s");
+    for name in [name.clone(), format!("{name} 2")] {
+        let row = row("exec", &name).unwrap_or_else(|| panic!("{name}: {:?}", inputs()));
+        assert_eq!(text(&row, "error"), format!("exec {fails} ended with exit status: 7"));
+        assert!(number(&row, "restarts") >= 1.0 && number(&row, "bytes") == 0.0);
+        assert_eq!(text(&row, "output"), "");
+    }
+    let metrics = String::from_utf8(get(api.port, "/metrics", "").1).unwrap();
+    let value = |series: &str, service: &str, name: &str| -> f64 {
+        let start = format!("runnel_input_{series}{{service=\"{service}\",name=\"{name}\",");
+        let line = metrics.lines().find(|line| line.starts_with(&start));
+        let line = line.unwrap_or_else(|| panic!("{start}: {metrics}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    for (service, name) in [("transcode", "encoder ff /live/s"), ("ingest", &film)] {
+        assert_eq!(value("up", service, name), 1.0);
+        assert!(value("bytes_total", service, name) > 10_000.0);
+        assert!(value("packets_total", service, name) > 10.0);
+        assert!(value("age_seconds", service, name) < 60.0);
+    }
+    assert_eq!(value("restarts_total", "transcode", "encoder ff /live/s"), 1.0);
+    assert!(value("last_error_timestamp_seconds", "transcode", "encoder ff /live/s") > 1e9);
+    assert_eq!(value("up", "exec", &name), 0.0);
+    assert!(!metrics.contains("s3cret"));
+    let series = metrics.lines().filter(|line| !line.starts_with('#'));
+    let mut series: Vec<_> = series.map(|line| line.rsplit_once(' ').unwrap().0).collect();
+    let count = series.len();
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(series.len(), count, "{metrics}");
+    drop(publisher);
+    eventually("they go with the stream", SOON, || engine().is_none());
+    assert!(inputs().iter().all(|row| !text(row, "name").contains("/live/s")), "{:?}", inputs());
+}
+
+#[cfg(feature = "exec")]
+#[test]
+fn a_program_that_waits_for_a_place_says_so() {
+    let exec = "ff_max 1; vhost __defaultVhost__ { exec { enabled on; publish /bin/sleep 100; } }";
+    let api = Api::start("", exec);
+    let row = |stream: &str| {
+        let all = list(&api.json("/api/v1/inputs"), "inputs");
+        let name = format!("exec /bin/sleep /live/{stream}");
+        all.into_iter().find(|row| text(row, "name") == name)
+    };
+    let is =
+        |stream: &str, state: &str| row(stream).is_some_and(|row| text(&row, "state") == state);
+    let first = Peer::publish(&api.server, "one");
+    eventually("the first runs", SOON, || is("one", "running"));
+    let _second = Peer::publish(&api.server, "two");
+    eventually("the second waits", SOON, || is("two", "waiting"));
+    let waits = row("two").unwrap();
+    let why = "exec /bin/sleep waits: 1 programs run already (ff_max)";
+    assert_eq!((text(&waits, "error").as_str(), number(&waits, "starts")), (why, 0.0));
+    assert_eq!(number(&waits, "age_ms"), 0.0);
+    drop(first);
+    eventually("it runs when the first has ended", SOON, || is("two", "running"));
+    assert!(row("one").is_none());
+}
+
 #[test]
 fn heartbeats_come_with_the_summary() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();

@@ -112,7 +112,7 @@ fn a_program_has_nothing_of_ours_and_ends_with_its_stream() {
         "-f flv -i rtmp://127.0.0.1:{port}/live?vhost=__defaultVhost__/s -i ./doc/logo.png \
          -filter_complex overlay=10:10 -vcodec libx264 -b:v 500000 -r 25.00 -s 768x320 \
          -aspect 768:320 -threads 2 -profile:v main -preset fast -g 50 -acodec aac -b:a 64000 \
-         -ar 44100 -ac 2 -f flv -y rtmp://127.0.0.1:{port}/live/s_ff?token=1"
+         -ar 44100 -ac 2 -f flv -y rtmp://127.0.0.1:{port}/live/s_ff?token=..."
     );
     assert!(params.ends_with(&want), "{params}");
     let pids = [pid(&server, 1), pid(&server, 2)];
@@ -201,6 +201,165 @@ fn what_ignores_the_signal_to_end_is_killed_with_all_it_started() {
     assert_eq!(zombies(server.pid()), 0);
 }
 
+/// An engine that starts a program without becoming it, whose number it writes to `file`. `before`
+/// stands before that.
+fn wrapper(dir: &TempDir, file: &Path, before: &str) -> PathBuf {
+    let text = format!("{before}\nsleep 1000 &\necho $! > {}\nwait", file.display());
+    script(dir, "ffmpeg", &text)
+}
+
+/// The number in `file`, once it is there.
+fn number_in(file: &Path) -> u32 {
+    eventually("it started another", SOON, || {
+        fs::read_to_string(file).is_ok_and(|text| text.ends_with('\n'))
+    });
+    fs::read_to_string(file).unwrap().trim().parse().unwrap()
+}
+
+/// The processes that guard the children of `parent`.
+fn guards(parent: u32) -> Vec<u32> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().into_string().ok()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        rest.split(' ').nth(1) == Some(&parent.to_string())
+            && line == b"runnel-guard\0--guard\0"
+            && !rest.starts_with('Z')
+    })
+    .collect()
+}
+
+#[test]
+fn what_programs_started_ends_with_a_server_that_is_killed() {
+    let dir = TempDir::new();
+    let file = dir.join("pid");
+    let engine = wrapper(&dir, &file, "");
+    let mut server = server("", &transcode(&engine, &copying("ff")));
+    assert!(guards(server.pid()).is_empty(), "none without a child");
+    let _publisher = Peer::publish(&server, "s");
+    let (leader, other) = (pid(&server, 1), number_in(&file));
+    eventually("there is a guard", SOON, || guards(server.pid()).len() == 1);
+    let guard = guards(server.pid())[0];
+    assert_eq!(field(guard, 5), guard.to_string(), "a process group of its own");
+    let open = |name: &str| fs::read_link(format!("/proc/{guard}/fd/{name}")).unwrap();
+    for entry in fs::read_dir(format!("/proc/{guard}/fd")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let ours = fs::read_link(format!("/proc/self/fd/{name}")).ok();
+        let outside = name.parse::<u32>().unwrap() > 2 && ours == Some(open(&name));
+        assert!(["0", "1", "2"].contains(&name.as_str()) || outside, "{name}: {:?}", open(&name));
+    }
+    assert!(open("0").to_string_lossy().starts_with("pipe:"));
+    assert_eq!((open("1"), open("2")), (PathBuf::from("/dev/null"), PathBuf::from("/dev/null")));
+    assert_eq!(server.count("fork "), 1, "it is no engine");
+    assert!(is_alive(leader) && is_alive(other));
+    server.signal(Signal::KILL);
+    assert!(server.wait(SOON).is_some());
+    for pid in [leader, other, guard] {
+        gone(pid, Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn a_guard_that_is_lost_has_another_with_the_next_program() {
+    let dir = TempDir::new();
+    let file = dir.join("pid");
+    let engine = wrapper(&dir, &file, "");
+    let mut server = server("", &transcode(&engine, &copying("ff")));
+    let _one = Peer::publish(&server, "one");
+    let first = number_in(&file);
+    let lost = guards(server.pid())[0];
+    kill_process(Pid::from_raw(lost as i32).unwrap(), Signal::KILL).unwrap();
+    gone(lost, SOON);
+    fs::remove_file(&file).unwrap();
+    let two = Peer::publish(&server, "two");
+    let second = number_in(&file);
+    server.line("the guard of children ended with signal: 9");
+    assert_eq!((guards(server.pid()).len(), zombies(server.pid())), (1, 0));
+    assert!(is_alive(first) && is_alive(second));
+    // One that is lost while a program ends is missed at once.
+    let lost = guards(server.pid())[0];
+    kill_process(Pid::from_raw(lost as i32).unwrap(), Signal::KILL).unwrap();
+    gone(lost, SOON);
+    drop(two);
+    gone(second, SOON);
+    server.line_number("the guard of children ended with signal: 9", 2);
+    eventually("there is another", SOON, || guards(server.pid()).len() == 1);
+    server.signal(Signal::KILL);
+    assert!(server.wait(SOON).is_some());
+    gone(first, Duration::from_secs(2));
+}
+
+#[test]
+fn a_server_that_stops_leaves_nothing_of_its_programs() {
+    let dir = TempDir::new();
+    let file = dir.join("pid");
+    // It ends at once when it is asked to, what it started does not.
+    let engine = script(
+        &dir,
+        "ffmpeg",
+        &format!("(trap '' TERM; exec sleep 1000) &\necho $! > {}\nwait", file.display()),
+    );
+    // An ingest does not end with the connections.
+    let ingest = format!(
+        "ingest a {{ enabled on; input {{ type file; url a.mp4; }} ffmpeg {}; \
+         engine {{ output rtmp://127.0.0.1:[port]/live/a; }} }}",
+        engine.display()
+    );
+    let mut server = server("", &ingest);
+    let (leader, other) = (pid(&server, 1), number_in(&file));
+    let guard = guards(server.pid())[0];
+    thread::sleep(Duration::from_millis(100));
+    server.signal(Signal::TERM);
+    assert!(server.wait(SOON).is_some_and(|status| status.success()));
+    for pid in [leader, other, guard] {
+        gone(pid, Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn a_server_that_is_given_orphans_waits_for_them() {
+    let Some(python) = tool("python3") else { return };
+    let (dir, own, port) = (TempDir::new(), TempDir::new(), free_port());
+    let file = dir.join("pid");
+    let text = format!("sleep 1000 &\necho $! > {}\nexit 3", file.display());
+    let engine = transcode(&script(&dir, "ffmpeg", &text), &copying("ff"));
+    let head = format!("listen 127.0.0.1:{port}; daemon off; srs_log_tank console;");
+    fs::write(own.join("test.conf"), format!("{head} vhost __defaultVhost__ {{ {engine} }}"))
+        .unwrap();
+    // PR_SET_CHILD_SUBREAPER, as the first process of a container is.
+    let become_it = "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); \
+                     os.execv(sys.argv[1], sys.argv[1:])";
+    let mut command = std::process::Command::new(python);
+    command.args(["-c", become_it, common::RUNNEL, "-c", "test.conf"]);
+    let server = Server::spawn(&mut command, port, own);
+    let _publisher = Peer::publish(&server, "s");
+    let other = number_in(&file);
+    server.line("encoder ff ended with exit status: 3");
+    gone(other, SOON);
+    eventually("nobody is left", SOON, || zombies(server.pid()) == 0);
+}
+
+#[test]
+fn an_ingest_by_a_program_ends_when_the_server_leaves() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let file = media::make(&ffmpeg, "ingest.mp4", &format!("{PICTURE} {TONE} -t 20 {H264} {AAC}"));
+    let ingest = format!(
+        "ingest a {{ enabled on; input {{ type file; url {}; }} ffmpeg {}; \
+         engine {{ enabled off; output rtmp://127.0.0.1:[port]/live?vhost=[vhost]/a; }} }}",
+        file.display(),
+        ffmpeg.display()
+    );
+    let mut server = server("drain_timeout 30;", &ingest);
+    server.line("start publish");
+    let (program, guard) = (pid(&server, 1), guards(server.pid())[0]);
+    server.signal(Signal::USR2);
+    assert!(server.wait(SOON).is_some_and(|status| status.success()), "nobody is waited for");
+    gone(program, SOON);
+    gone(guard, SOON);
+}
+
 #[test]
 fn programs_that_are_missing_or_crash_are_tried_more_and_more_rarely() {
     let dir = TempDir::new();
@@ -274,6 +433,129 @@ fn no_more_programs_run_than_may() {
     gone(b, SOON);
     let _publisher = Peer::publish(&server, "t");
     server.line_number("fork ", 4);
+}
+
+#[test]
+fn who_waits_for_a_place_has_it_when_it_is_free() {
+    let dir = TempDir::new();
+    let program = script(&dir, "ffmpeg", "exec sleep 100");
+    let server = server("ff_max 1;", &transcode(&program, &copying("a")));
+    let first = Peer::publish(&server, "one");
+    let running = pid(&server, 1);
+    let _second = Peer::publish(&server, "two");
+    server.line("encoder a waits: 1 programs run already (ff_max)");
+    let third = Peer::publish(&server, "three");
+    server.line_number("encoder a waits", 2);
+    // As long as this a program that fails would wait for the next time.
+    thread::sleep(Duration::from_secs(5));
+    assert_eq!((server.count("fork "), server.count("encoder a waits")), (1, 2), "said once");
+    drop(third);
+    drop(first);
+    gone(running, SOON);
+    let free = Instant::now();
+    let next = pid(&server, 2);
+    assert!(free.elapsed() < Duration::from_secs(2), "{:?}", free.elapsed());
+    let params: Vec<_> = server.log.all().into_iter().filter(|l| l.contains("params: ")).collect();
+    assert!(params[1].contains("/two_a"), "{params:?}");
+    // A reload makes more room.
+    let _fourth = Peer::publish(&server, "four");
+    server.line_number("encoder a waits", 3);
+    let text = server.conf().replace("ff_max 1;", "ff_max 2;");
+    fs::write(server.dir.join("test.conf"), text).unwrap();
+    server.signal(Signal::HUP);
+    assert!(is_alive(pid(&server, 3)) && is_alive(next));
+}
+
+#[test]
+fn another_port_begins_those_anew_that_are_told_of_it() {
+    let dir = TempDir::new();
+    let program = script(&dir, "ffmpeg", "exec sleep 100");
+    let exec = |words: &str| format!("publish {} {words};", program.display());
+    let exec = format!("exec {{ enabled on; {} {} }}", exec("x [stream]"), exec("x [port]"));
+    let server = server("", &(transcode(&program, &copying("ff")) + &exec));
+    let _publisher = Peer::publish(&server, "s");
+    server.line_number("fork ", 3);
+    let (encoder, stays, goes) = (newest(&server, "encoder ff"), pid(&server, 2), pid(&server, 3));
+    let port = free_port();
+    let text = server.conf().replace(&server.port.to_string(), &port.to_string());
+    fs::write(server.dir.join("test.conf"), text).unwrap();
+    server.signal(Signal::HUP);
+    server.line_number("fork ", 5);
+    [encoder, goes].into_iter().for_each(|pid| gone(pid, SOON));
+    assert!(is_alive(stays), "it is told nothing of it");
+    let lines = server.log.all();
+    let params: Vec<_> = lines.iter().filter(|line| line.contains("params: ")).collect();
+    assert_eq!(params.len(), 5, "{params:?}");
+    let to = format!("-f flv -y rtmp://127.0.0.1:{port}/live?vhost=__defaultVhost__/s_ff");
+    let from = format!("-i rtmp://127.0.0.1:{port}/live?vhost=__defaultVhost__/s -");
+    let new = &params[3..];
+    assert!(new.iter().any(|line| line.ends_with(&to) && line.contains(&from)), "{new:?}");
+    assert!(new.iter().any(|line| line.ends_with(&format!("x {port}"))), "{new:?}");
+    assert_eq!((server.count("start publish"), server.count("stop publish")), (1, 0));
+}
+
+#[test]
+fn passwords_are_not_written_down() {
+    let dir = TempDir::new();
+    let program = script(&dir, "ffmpeg", "exec sleep 100");
+    let away = "engine away { enabled on; vcodec copy; acodec copy; \
+                output rtmp://127.0.0.1:1/live2/s3cret?k=s3cret; }";
+    let vhost = transcode(&program, &(copying("ff") + away))
+        + &format!(
+            "exec {{ enabled on; publish {0} -i [url][param] -headers 's3cret: a' rtmp://127.0.0.1:1/a/s3cret; \
+             publish {0} [stream] rtmp://u:s3cret@127.0.0.1:1/a/s3cret; }}
+             ingest one {{ enabled on; input {{ type stream; url srt://u:s3cret@127.0.0.1:1?k=s3cret; }}
+             ffmpeg {0}; engine {{ output rtmp://127.0.0.1:[port]/live/one?token=s3cret; }} }}",
+            program.display()
+        );
+    let server = server("", &vhost);
+    let _publisher = Peer::publish(&server, "s?token=s3cret");
+    server.line_number("fork ", 5);
+    let _other = Peer::publish(&server, "-x?token=s3cret");
+    server.line("[stream] would be -x, an option");
+    let heads = || {
+        let logs =
+            server.dir.listing().into_iter().filter(|p| p.extension().is_some_and(|e| e == "log"));
+        logs.map(|path| fs::read_to_string(path).unwrap()).collect::<Vec<_>>()
+    };
+    eventually("the heads are written", SOON, || {
+        heads().iter().filter(|head| head.contains("params: ")).count() >= 5
+    });
+    let log = server.log.all().into_iter().filter(|line| !line.contains("client identified"));
+    for text in log.chain(heads()) {
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+    assert!(heads().iter().any(|head| head.contains("-y rtmp://127.0.0.1:1/live2/...")));
+}
+
+#[test]
+fn of_a_program_that_prints_much_the_last_words_are_kept() {
+    let dir = TempDir::new();
+    let file = dir.join("done");
+    let text = format!(
+        "yes 0123456789012345678901234567890123456789 | head -c 20500000\n\
+         echo the last words\ntouch {}\nexec sleep 100",
+        file.display()
+    );
+    let program = script(&dir, "ffmpeg", &text);
+    let server = server("", &transcode(&program, &copying("ff")));
+    let publisher = Peer::publish(&server, "s");
+    let begun = Instant::now();
+    eventually("it is not held up", Duration::from_secs(30), || file.exists());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    let program = pid(&server, 1);
+    drop(publisher);
+    gone(program, SOON);
+    let log = server.dir.join("objs/ffmpeg-encoder-__defaultVhost__-live-s-ff.log");
+    eventually("the last words are kept", SOON, || {
+        fs::read_to_string(&log).is_ok_and(|text| text.ends_with("\nthe last words\n"))
+    });
+    let old = log.with_extension("log.1");
+    let lens = [&log, &old].map(|path| fs::metadata(path).map_or(0, |metadata| metadata.len()));
+    assert!(lens.iter().all(|len| *len <= 1 << 20), "{lens:?}");
+    // There is no older one where the disk was slow.
+    let all = fs::read_to_string(old).unwrap_or_default() + &fs::read_to_string(log).unwrap();
+    assert!(all.contains("params: ") && all.contains(" bytes are left out]"));
 }
 
 #[test]
@@ -525,9 +807,106 @@ fn a_stream_is_scaled_with_a_logo() {
     let _publisher = publish(&ffmpeg, &file, &server);
     let packets = played(&server, "s_ff", 40);
     assert!(packets.iter().all(|packet| packet.kind != Kind::Audio), "no sound");
-    let video = packets.iter().find(|p| p.kind == Kind::Video && p.header).unwrap();
-    let video = describe(Kind::Video, &video.payload).unwrap().unwrap();
-    assert_eq!(video.detail.size(), Some((160, 90)));
+    assert_eq!(size(&packets), Some((160, 90)));
+    // The logo is 16 pixels wide by now, and 5 from the edges.
+    let red = |stream: &str| {
+        let seen = pixels(&ffmpeg, &server.url(stream), "scale=160:90,crop=8:8:9:9");
+        let is_red = |pixel: &&[u8]| pixel[0] > 200 && pixel[1] < 60 && pixel[2] < 60;
+        seen.chunks_exact(3).filter(is_red).count()
+    };
+    assert_eq!(red("s_ff"), 64, "all of it");
+    assert!(red("s") < 32, "the picture is another one there");
+}
+
+/// The picture of `packets`.
+fn size(packets: &[Packet]) -> Option<(u16, u16)> {
+    let video = packets.iter().find(|p| p.kind == Kind::Video && p.header)?;
+    describe(Kind::Video, &video.payload).unwrap().unwrap().detail.size()
+}
+
+/// The first picture of `url` behind `filter`: red, green and blue of each pixel.
+fn pixels(ffmpeg: &Path, url: &str, filter: &str) -> Vec<u8> {
+    let args = ["-v", "error", "-i", url, "-frames:v", "1", "-vf", filter];
+    let args = args.into_iter().chain(["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]);
+    std::process::Command::new(ffmpeg).args(args).output().unwrap().stdout
+}
+
+/// A server with the sample `name`, at a port of its own and with the `ffmpeg` that is here.
+fn sample(name: &str, ffmpeg: &Path) -> Server {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("conf/{name}.conf"));
+    let (port, text) = (free_port(), fs::read_to_string(path).unwrap());
+    assert!(text.contains("listen 1935;") && text.contains("/usr/bin/ffmpeg"), "{name}");
+    let text = text
+        .replace("listen 1935;", &format!("listen 127.0.0.1:{port};"))
+        .replace("/usr/bin/ffmpeg", &ffmpeg.display().to_string());
+    Server::with_file(port, &text)
+}
+
+/// Codecs and sizes that ffprobe finds in `place`.
+fn probed(place: &str) -> String {
+    let entries = "stream=codec_name,width,height,sample_rate,channels";
+    let args = ["-v", "error", "-show_entries", entries, "-of", "csv=p=0", place];
+    let text = common::run(&tool("ffprobe").unwrap(), args);
+    let mut lines: Vec<_> = text.lines().map(|line| line.trim_end_matches(',')).collect();
+    // ffmpeg takes a message that is neither sound nor picture for a stream.
+    lines.retain(|line| !matches!(*line, "" | "unknown"));
+    lines.sort_unstable();
+    lines.dedup();
+    lines.join(" ")
+}
+
+#[test]
+fn the_sample_of_transcoding_makes_what_it_says() {
+    let (Some(ffmpeg), Some(_)) = (tool("ffmpeg"), tool("ffprobe")) else { return };
+    let server = sample("ffmpeg.transcode", &ffmpeg);
+    let _publisher =
+        media::publish_live(&ffmpeg, &media::sample(&ffmpeg), &server.url("livestream"));
+    server.line("start publish");
+    let packets = played(&server, "livestream_ff", 60);
+    assert_eq!(size(&packets), Some((768, 320)));
+    let pictures = packets.iter().filter(|p| p.kind == Kind::Video && !p.header).count();
+    assert!((10..50).contains(&pictures), "{pictures}");
+    assert_eq!(probed(&server.url("livestream_ff")), "aac,44100,2 h264,768,320");
+    assert_eq!(server.count("fork encoder ff"), 1);
+}
+
+#[test]
+fn the_sample_of_audio_only_makes_hls_of_mp3_and_speex() {
+    let (Some(ffmpeg), Some(_)) = (tool("ffmpeg"), tool("ffprobe")) else { return };
+    let sounds = [("mp3", "-c:a libmp3lame -b:a 64k"), ("speex", "-c:a libspeex -ar 16000 -ac 1")];
+    common::at_once(sounds, |(name, sound)| {
+        let args = format!("{PICTURE} {TONE} -t 6 {H264} {sound}");
+        let file = media::make(&ffmpeg, &format!("transcode-{name}.flv"), &args);
+        let server = sample("transcode2hls.audio.only", &ffmpeg);
+        let _publisher = media::publish_live(&ffmpeg, &file, &server.url("livestream"));
+        let dir = server.dir.join("objs/nginx/html/live");
+        let list = dir.join("livestream_ff.m3u8");
+        let mut text = String::new();
+        eventually("a segment of ten seconds", Duration::from_secs(40), || {
+            text = fs::read_to_string(&list).unwrap_or_default();
+            text.contains("#EXTINF")
+        });
+        let segment = text.lines().find(|line| line.ends_with(".ts")).expect("a segment");
+        let found = probed(&dir.join(segment).display().to_string());
+        assert_eq!(found, "aac,44100,2 h264,320,180", "{name}");
+        assert!(!dir.join("livestream.m3u8").exists(), "what comes in is not in that vhost");
+    });
+}
+
+#[test]
+fn the_sample_of_exec_records_as_long_as_the_stream_lives() {
+    let Some(ffmpeg) = tool("ffmpeg") else { return };
+    let server = sample("exec", &ffmpeg);
+    fs::create_dir_all(server.dir.join("objs")).unwrap();
+    let mut publisher =
+        media::publish_live(&ffmpeg, &media::sample(&ffmpeg), &server.url("livestream"));
+    let program = pid(&server, 1);
+    let file = server.dir.join("objs/livestream.flv");
+    eventually("it records", SOON, || fs::metadata(&file).is_ok_and(|file| file.len() > 50_000));
+    publisher.stop();
+    gone(program, SOON);
+    let packets = media::flv_packets(&fs::read(&file).unwrap());
+    assert!(packets.len() > 50 && size(&packets) == Some((320, 180)), "{}", packets.len());
 }
 
 #[test]
@@ -551,8 +930,37 @@ fn exec_runs_programs_with_what_is_known_of_the_stream() {
     let first = pid(&server, 1);
     drop(publisher);
     gone(first, SOON);
-    let _publisher = Peer::publish(&server, "-x");
+    let publisher = Peer::publish(&server, "-x");
     server.line("[stream] would be -x, an option");
+    drop(publisher);
+}
+
+#[test]
+fn each_program_of_a_stream_has_a_log_of_its_own() {
+    let dir = TempDir::new();
+    let says = script(&dir, "say", "echo \"$1 speaks\"; exec sleep 100");
+    let exec = |words: &[&str]| {
+        let all = words.iter().map(|word| format!("publish {} {word};", says.display()));
+        format!("exec {{ enabled on; {} }}", all.collect::<String>())
+    };
+    let server = server("", &exec(&["one", "two"]));
+    let _publisher = Peer::publish(&server, "s");
+    let log = |suffix: &str| {
+        let name = format!("objs/ffmpeg-exec-__defaultVhost__-live-s{suffix}.log");
+        fs::read_to_string(server.dir.join(&name)).unwrap_or_default()
+    };
+    let has = |suffix: &str, word: &str| {
+        let line = format!("{word} speaks\n");
+        eventually(&line, SOON, || log(suffix).ends_with(&line));
+        assert_eq!(log(suffix).matches("speaks").count(), log(suffix).matches("params: ").count());
+    };
+    has("", "one");
+    has("-2", "two");
+    // The one that stays has its log, the new one that of the other.
+    reload(&server, &exec(&["two", "three"]), 1);
+    has("", "three");
+    has("-2", "two");
+    assert_eq!(log("-2").matches("params: ").count(), 1);
 }
 
 #[test]
@@ -562,4 +970,8 @@ fn the_hidden_argument_is_of_no_use_to_others() {
     command.args(["--become", "1", "0", "/bin/echo", &port.to_string()]);
     let output = command.output().unwrap();
     assert!(output.stdout.is_empty() && !output.status.success());
+    // Nobody tells this one anything.
+    let mut command = std::process::Command::new(common::RUNNEL);
+    let output = command.arg("--guard").stdin(std::process::Stdio::null()).output().unwrap();
+    assert!(output.stdout.is_empty() && output.stderr.is_empty() && output.status.success());
 }

@@ -119,8 +119,9 @@ impl Config {
         let casters = self.stream_casters.iter().filter(|caster| caster.enabled);
         let casters: usize = casters.map(|caster| caster.descriptors()).sum();
         // A stream that is fetched: a connection, four ports of a camera, a name that is looked up;
-        // a program: its pipe and its end.
+        // a program: its pipe, its end, its log. And one for those who guard them.
         const INGEST: usize = 6;
+        const PROGRAM: usize = 3;
         let vhosts = self.vhosts.iter().filter(|vhost| vhost.enabled);
         let ingests = vhosts.flat_map(|vhost| &vhost.ingests).filter(|ingest| ingest.enabled);
         let ingests = ingests.map(|ingest| ingest.engines.len()).sum::<usize>() * INGEST;
@@ -128,8 +129,9 @@ impl Config {
             vhost.exec.enabled || vhost.transcodes.iter().any(|transcode| transcode.enabled)
         };
         let most = usize::try_from(self.ff_max).unwrap_or(usize::MAX).min(crate::limits::CHILDREN);
-        let programs = if self.vhosts.iter().any(runs) { 2 * most } else { 0 };
-        self.listen.len() + API + HTTP + log + STANDARD + casters + ingests + programs
+        let programs = if self.vhosts.iter().any(runs) { PROGRAM * most } else { 0 };
+        let guard = usize::from(ingests + programs > 0);
+        self.listen.len() + API + HTTP + log + STANDARD + casters + ingests + programs + guard
     }
 }
 

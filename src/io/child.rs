@@ -2,27 +2,27 @@
 //!
 //! A child is this very program, which makes itself ready ([`take_over`]) and then becomes the
 //! program that is wanted: that the kernel is to kill it when we die can only be said by itself.
-//! It leads a process group of its own, which is ended as a whole.
+//! It leads a process group of its own, which is ended as a whole: by us, and where we were killed
+//! by the process that `guard` starts.
 
-use crate::io::disk::{CreateOptions, Disk, File};
+use crate::io::guard;
+use crate::io::printed::Output;
 use crate::io::reactor::Evented;
 use crate::io::{clock, run, sandbox};
-use crate::limits::{CHILD_GRACE, CHILD_LOG, CHILD_READ};
-use bytes::Bytes;
+use crate::limits::CHILD_GRACE;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Access, access};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getppid, kill_process_group, nice, pidfd_open,
-    set_parent_process_death_signal, waitpid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getppid, kill_process_group, nice,
+    pidfd_open, set_parent_process_death_signal, waitid, waitpid,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, PipeReader, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode, ExitStatus, Stdio};
-use std::task::Poll;
 use std::time::Duration;
 
 /// The first argument of a process that is to become another; it is not for people.
@@ -30,12 +30,16 @@ const BECOME: &str = "--become";
 /// How often a child is looked at where the kernel does not tell of its end (before Linux 5.3) or must
 /// not be asked to (in an app of Android).
 const LOOK: Duration = Duration::from_millis(200);
+/// How often processes that were killed are looked at, for the short time that it takes them to end.
+const ORPHANS: Duration = Duration::from_millis(5);
 /// The status of a child that could not become what it should, as shells have it.
 const NOT_RUN: u8 = 127;
 
 thread_local! {
     /// Children that are not known to have ended.
     static ALIVE: RefCell<Vec<Pid>> = const { RefCell::new(Vec::new()) };
+    /// No more are started.
+    static OVER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What is to run. Never a shell: each argument is one, whatever is in it.
@@ -55,8 +59,10 @@ pub struct Command {
 /// that fails; `None` in every other process.
 pub fn take_over(args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let mut args = args.skip(1);
-    if args.next()? != BECOME {
-        return None;
+    match args.next()? {
+        word if word == BECOME => {}
+        word if word == guard::GUARD => return Some(guard::serve()),
+        _ => return None,
     }
     let mut number = || args.next()?.to_str()?.parse::<i32>().ok();
     let (parent, gives_way) = (number()?, number()?);
@@ -90,10 +96,6 @@ pub struct Child {
     end: Option<Evented<OwnedFd>>,
 }
 
-/// What a child prints, on both of its outputs.
-#[derive(Debug)]
-pub struct Output(Evented<PipeReader>);
-
 impl Command {
     /// Whether the program can be run, as far as its file says.
     pub fn check(&self) -> io::Result<()> {
@@ -102,11 +104,12 @@ impl Command {
         if metadata.is_file() { Ok(()) } else { Err(ErrorKind::PermissionDenied.into()) }
     }
 
-    /// Starts it; with what it prints, if that is wanted.
+    /// Starts it; with what it prints, if that is wanted. Not behind [`end_all`].
     pub fn spawn(&self) -> io::Result<(Child, Option<Output>)> {
-        let own = Path::new("/proc/self/exe");
-        let own = if own.exists() { own.to_owned() } else { std::env::current_exe()? };
-        let mut command = process::Command::new(own);
+        if OVER.get() {
+            return Err(io::Error::other("the server ends"));
+        }
+        let mut command = own_program()?;
         command
             .arg(BECOME)
             .arg(process::id().to_string())
@@ -116,22 +119,24 @@ impl Command {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Notices to the service manager are ours.
-            .env_remove("NOTIFY_SOCKET")
-            .env_remove("WATCHDOG_USEC")
             .process_group(0);
         let mut output = None;
         if self.printed {
             let (reader, writer) = io::pipe()?;
             rustix::io::ioctl_fionbio(&reader, true)?;
             command.stdout(writer.try_clone()?).stderr(writer);
-            output = Some(Output(Evented::new(reader)?));
+            output = Some(Output::new(reader)?);
         }
+        // Before it can start others.
+        ALIVE.with_borrow(|alive| guard::begin(alive));
         let child = command.spawn()?;
         // Our ends of what it writes to.
         drop(command);
         let pid = Pid::from_child(&child);
-        ALIVE.with_borrow_mut(|alive| alive.push(pid));
+        ALIVE.with_borrow_mut(|alive| {
+            alive.push(pid);
+            guard::began(pid, alive);
+        });
         let end = if sandbox::ends_for_new_calls() { None } else { watched(pid) };
         Ok((Child { child, pid, end }, output))
     }
@@ -143,130 +148,82 @@ impl Command {
     }
 }
 
+/// This very program, as it was started: another version may have its place by now.
+pub(super) fn own_program() -> io::Result<process::Command> {
+    let own = Path::new("/proc/self/exe");
+    let own = if own.exists() { own.to_owned() } else { std::env::current_exe()? };
+    let mut command = process::Command::new(own);
+    // Notices to the service manager are ours.
+    command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+    Ok(command)
+}
+
 impl Child {
     /// The number of the process, and of its group.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits for its end. What is left of its group is killed.
+    /// Waits for its end. What is left of its group is killed. Never ends behind [`end_all`].
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
         loop {
             match &self.end {
                 Some(end) => poll_fn(|task| end.poll_readable(task)).await,
                 None => run::sleep(LOOK).await,
             }
-            if !self.has_ended() {
+            if !has_ended(self.pid) {
                 if let Some(end) = &self.end {
                     end.would_block_read();
                 }
                 continue;
             }
-            // As long as it was not waited for nobody else has its number.
-            let _ = kill_process_group(self.pid, Signal::KILL);
+            if !is_alive(self.pid) {
+                return match self.child.try_wait() {
+                    Ok(Some(status)) => Ok(status),
+                    _ => std::future::pending().await,
+                };
+            }
+            self.signal(Signal::KILL);
             forget(self.pid);
-            return self.child.wait();
+            let status = self.child.wait();
+            reap_orphans(self.pid).await;
+            return status;
         }
     }
 
     /// Asks its group to end, and after [`CHILD_GRACE`] kills it.
     pub async fn stop(&mut self) -> io::Result<ExitStatus> {
-        let _ = kill_process_group(self.pid, Signal::TERM);
+        self.signal(Signal::TERM);
         if let Some(status) = run::within(CHILD_GRACE, self.ended()).await {
             return status;
         }
-        let _ = kill_process_group(self.pid, Signal::KILL);
+        self.signal(Signal::KILL);
         self.ended().await
     }
 
-    fn has_ended(&self) -> bool {
-        use rustix::process::{WaitId, WaitIdOptions, waitid};
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
+    fn signal(&self, signal: Signal) {
+        // Else the number may be somebody else's by now.
+        if is_alive(self.pid) {
+            let _ = kill_process_group(self.pid, signal);
+        }
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if ALIVE.with_borrow(|alive| alive.contains(&self.pid)) {
+        if is_alive(self.pid) {
             let _ = kill_process_group(self.pid, Signal::KILL);
-            forget(self.pid);
             // Killed is as good as ended, but for one in the depths of a driver.
             let _ = run_out(&[self.pid], Duration::from_millis(100));
+            forget(self.pid);
         }
     }
 }
 
-impl Output {
-    /// The next bytes; none at the end.
-    pub async fn next(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|task| {
-            loop {
-                if self.0.poll_readable(task).is_pending() {
-                    return Poll::Pending;
-                }
-                match self.0.get_ref().read(buffer) {
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => self.0.would_block_read(),
-                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                    read => return Poll::Ready(read),
-                }
-            }
-        })
-        .await
-    }
-
-    /// Writes what the child prints to `log`, up to its bound, as long as it prints. Slowly: what
-    /// prints without end waits for us.
-    pub async fn keep(mut self, mut log: Log) {
-        let (most, pause) = CHILD_READ;
-        let mut buffer = vec![0; most];
-        while let Ok(read @ 1..) = self.next(&mut buffer).await {
-            log.write(buffer.get(..read).unwrap_or_default());
-            run::sleep(pause).await;
-        }
-    }
-}
-
-/// The log of a child.
-#[derive(Debug)]
-pub struct Log {
-    file: File,
-    left: usize,
-}
-
-impl Log {
-    /// Goes on with the file at `path`; one that is long is put aside before.
-    pub fn open(disk: &Disk, path: &Path) -> Self {
-        let (old, aside) = (path.to_owned(), crate::io::disk::beside(path, ".1"));
-        // Work is done in the order in which it is given.
-        drop(disk.ask(move || {
-            let len = std::fs::metadata(&old).map_or(0, |metadata| metadata.len());
-            if len >= CHILD_LOG as u64 {
-                let _ = std::fs::rename(&old, &aside);
-            }
-        }));
-        let options = CreateOptions { dirs: true, append: true, exclusive: false };
-        Self { file: disk.create(path, options), left: CHILD_LOG }
-    }
-
-    /// Writes as much as fits.
-    pub fn write(&mut self, bytes: &[u8]) {
-        if self.left == 0 {
-            return;
-        }
-        let fits = bytes.get(..bytes.len().min(self.left)).unwrap_or_default();
-        self.left -= fits.len();
-        // What a slow disk has no room for is missing in the log, nothing else.
-        let _ = self.file.append(Bytes::copy_from_slice(fits));
-        if self.left == 0 {
-            let end = format!("\n[runnel: more than {CHILD_LOG} bytes, the rest is not kept]\n");
-            let _ = self.file.append(end.into());
-        }
-    }
-}
-
-/// Ends all children, and waits so long for them. Blocks: for the end of the process.
+/// Ends all children, and waits so long for them; no more are started. Blocks: for the end of the
+/// process.
 pub fn end_all(grace: Duration) {
+    OVER.set(true);
     let all = ALIVE.with_borrow(Clone::clone);
     if all.is_empty() {
         return;
@@ -285,12 +242,21 @@ pub fn end_all(grace: Duration) {
     ALIVE.with_borrow_mut(Vec::clear);
 }
 
-/// Waits until `all` have ended; those that have not by then.
+/// Waits until `all` have ended; those that have not by then. What is left of the groups of those that
+/// have is killed.
 fn run_out(all: &[Pid], limit: Duration) -> Vec<Pid> {
     let until = clock::after(limit);
     let mut left = all.to_vec();
     loop {
-        left.retain(|pid| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
+        left.retain(|pid| {
+            let ended = has_ended(*pid);
+            if ended {
+                let _ = kill_process_group(*pid, Signal::KILL);
+                forget(*pid);
+                let _ = waitpid(Some(*pid), WaitOptions::NOHANG);
+            }
+            !ended
+        });
         if left.is_empty() || clock::now() >= until {
             return left;
         }
@@ -303,8 +269,40 @@ fn watched(pid: Pid) -> Option<Evented<OwnedFd>> {
     pidfd_open(pid, PidfdFlags::empty()).ok().and_then(|fd| Evented::new(fd).ok())
 }
 
+/// Whether it has ended. As long as it was not waited for nobody else has its number.
+fn has_ended(pid: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::Pid(pid), options), Ok(None))
+}
+
+/// Waits for the rest of a group that was killed, where that is ours now: as the first process of a
+/// container we are the parent of all that lost theirs.
+async fn reap_orphans(group: Pid) {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    let until = clock::after(CHILD_GRACE);
+    while clock::now() < until {
+        match waitid(WaitId::Pgid(Some(group)), options) {
+            Ok(Some(_)) => {}
+            Ok(None) => run::sleep(ORPHANS).await,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Whether nobody waited for it yet.
+fn is_alive(pid: Pid) -> bool {
+    ALIVE.with_borrow(|alive| alive.contains(&pid))
+}
+
+/// It is about to be waited for, and its group is killed.
 fn forget(pid: Pid) {
-    ALIVE.with_borrow_mut(|alive| alive.retain(|other| *other != pid));
+    ALIVE.with_borrow_mut(|alive| {
+        if let Some(at) = alive.iter().position(|other| *other == pid) {
+            alive.swap_remove(at);
+            // At the end nobody has to be guarded any more.
+            guard::ended(pid, if OVER.get() { &[] } else { alive });
+        }
+    });
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub mod durable;
 #[cfg(feature = "_fetch")]
 pub mod fetch;
 pub mod files;
+#[cfg(feature = "_process")]
+mod guard;
 pub mod link;
 pub mod load;
 pub mod log;
@@ -24,6 +26,8 @@ pub mod notify;
 #[cfg(feature = "service")]
 pub mod pidfile;
 pub mod player;
+#[cfg(feature = "_process")]
+pub mod printed;
 pub mod proc;
 pub mod proxied;
 #[cfg(feature = "_random")]

@@ -11,8 +11,12 @@ use crate::io::zone::Zone;
 use std::rc::Rc;
 
 /// Runs the programs of a vhost's `exec`.
-pub(super) const SERVICE: Service =
-    Service { attach, differs: |a, b| a.exec != b.exec, ..Service::new(NAME) };
+pub(super) const SERVICE: Service = Service {
+    attach,
+    differs: |a, b| a.exec != b.exec,
+    reload: |cx, old| program::follow_listen(cx, old, NAME, attach),
+    ..Service::new(NAME)
+};
 
 const NAME: &str = "exec";
 
@@ -33,12 +37,30 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
     let mut jobs = Vec::new();
     for words in &vhost.exec.publish {
         match job(&config, key, param, &caller, words, &Stamp::now(&zone(&config))) {
-            // As they stand in the file: dates differ each time.
-            Ok(job) => jobs.push((words.clone(), job)),
-            Err(why) => log::error!("exec publish {}: {why}", words.join(" ")),
+            Ok(job) => jobs.push((says(&config, key, words, &job), job)),
+            Err(why) => log::error!("exec publish {}: {why}", told(&config, words)),
         }
     }
     Some(while_published(cx, NAME, key, jobs))
+}
+
+/// What the file says of a job, and with which address of this server: dates differ each time.
+fn says(config: &Config, key: &StreamKey, words: &[String], job: &Job) -> Vec<String> {
+    let mut says = words.to_vec();
+    let named = |name: &str| words.iter().any(|word| word.contains(name));
+    if named("[port]") || named("[url]") {
+        says.push(program::address(config, key));
+    }
+    if job.output.is_some() {
+        // What is made of it is known to come around.
+        says.push(String::new());
+    }
+    says
+}
+
+fn told(config: &Config, words: &[String]) -> String {
+    let (program, args) = words.split_first().map_or(("", words), |(first, rest)| (first, rest));
+    program::told(config, program, args)
 }
 
 fn zone(config: &Config) -> Zone {
@@ -77,14 +99,17 @@ fn job(
         }
         filled.push(value);
     }
-    let output =
-        filled.iter().find_map(|word| program::own_stream(config, word).filter(|k| k != key));
+    let own = |word: &String| program::own_stream(config, word).filter(|k| k != key);
+    let output = filled.iter().find_map(|word| Some((own(word)?, program::told_url(config, word))));
+    let (output, told) = output.unzip();
     Ok(Job {
         name: format!("exec {program}"),
         program: program.clone(),
         args: filled,
-        log: program::log_file(config, "exec", key, ""),
+        log: program::log_file(config, NAME, key, ""),
         output,
+        told: told.unwrap_or_default(),
+        derives: true,
     })
 }
 
@@ -104,6 +129,28 @@ fn unshielded(word: &str) -> String {
 mod tests {
     use super::*;
     use crate::config;
+
+    #[test]
+    fn another_port_is_another_job_where_it_is_told() {
+        let says = |listen: &str, words: &[&str]| {
+            let text = format!("listen {listen}; vhost __defaultVhost__ {{}}");
+            let config = config::load(text.as_bytes()).unwrap().config;
+            let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+            let (key, caller) = (StreamKey::new("", "live", "s"), Caller::default());
+            let stamp = Stamp::at(1_709_960_767_089, &Zone::default());
+            let job = job(&config, &key, "", &caller, &words, &stamp).unwrap();
+            says(&config, &key, &words, &job)
+        };
+        let one = |words: &[&str]| (says("1935", words), says("1936", words));
+        for words in [&["./f", "[url]"][..], &["./f", "x[port]"]] {
+            let (before, after) = one(words);
+            assert_ne!(before, after, "{words:?}");
+        }
+        let (before, after) = one(&["./f", "[stream]", "[timestamp]"]);
+        assert_eq!(before, after);
+        let (before, after) = one(&["./f", "rtmp://127.0.0.1:1936/live/t"]);
+        assert_ne!(before, after, "its output is ours now");
+    }
 
     #[test]
     fn words_are_filled_in_and_none_becomes_an_option() {

@@ -1,5 +1,5 @@
-//! Streams that come in by other protocols than RTMP: what the configuration asks for, and how each
-//! of them is doing.
+//! Streams that come in by other protocols than RTMP, and what programs of ours make: what the
+//! configuration asks for, and how each of them is doing.
 
 use crate::config::shown;
 use crate::hub::session::{Kick, Session};
@@ -24,10 +24,18 @@ impl Inputs {
     }
 
     /// Enters an input: `service` takes it in, `name` tells it from others, `output` is where it
-    /// is published; both without what is secret. Beyond [`INPUTS_LISTED`] it works, but is not listed.
-    pub fn enter(&self, service: &'static str, name: String, output: String) -> Rc<Input> {
-        let input = Rc::new(Input { service, name, output, ..Input::default() });
+    /// is published; both without what is secret. One that is called as another gets a number
+    /// behind its name. Beyond [`INPUTS_LISTED`] it works, but is not listed.
+    pub fn enter(&self, service: &'static str, mut name: String, output: String) -> Rc<Input> {
         let mut all = self.all.borrow_mut();
+        let is_taken = |name: &str| {
+            all.iter().any(|i| (i.service, &*i.name, &*i.output) == (service, name, &*output))
+        };
+        if is_taken(&name) {
+            let mut numbered = (2..=INPUTS_LISTED + 1).map(|number| format!("{name} {number}"));
+            name = numbered.find(|name| !is_taken(name)).unwrap_or(name);
+        }
+        let input = Rc::new(Input { service, name, output, ..Input::default() });
         if all.len() < INPUTS_LISTED {
             all.push(input.clone());
         }
@@ -75,6 +83,8 @@ pub struct Input {
     /// Where it is published, as the configuration says it, without what is secret.
     pub output: String,
     sessions: RefCell<Vec<Weak<Session>>>,
+    /// Streams that its program publishes.
+    programs: Cell<usize>,
     bytes: Cell<u64>,
     packets: Cell<u64>,
     damage: Cell<u64>,
@@ -88,7 +98,7 @@ pub struct Input {
 /// What an input is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// It waits for a sender, or for the first player.
+    /// It waits for a sender, for the first player, or for a place for its program.
     #[default]
     Waiting,
     /// It turns to where its stream comes from.
@@ -122,10 +132,12 @@ pub struct Failure {
 impl Input {
     /// Streams that it publishes now.
     pub fn streams(&self) -> usize {
-        self.sessions.borrow().iter().filter(|session| session.strong_count() > 0).count()
+        let sessions = self.sessions.borrow();
+        let live = sessions.iter().filter(|session| session.strong_count() > 0);
+        live.count().saturating_add(self.programs.get())
     }
 
-    /// Bytes that came in so far, all its streams together.
+    /// Bytes that came in so far, all its streams together; of a program those of its packets.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
     }
@@ -210,6 +222,16 @@ impl Input {
         self.count_start();
     }
 
+    /// Its program publishes a stream.
+    pub fn begin_stream(&self) {
+        self.programs.set(self.programs.get().saturating_add(1));
+    }
+
+    /// A stream of its program ended.
+    pub fn end_stream(&self) {
+        self.programs.set(self.programs.get().saturating_sub(1));
+    }
+
     /// The stream ended.
     pub fn end(&self, session: &Rc<Session>) {
         self.sessions.borrow_mut().retain(|other| !Weak::ptr_eq(other, &Rc::downgrade(session)));
@@ -240,5 +262,24 @@ mod tests {
         assert_eq!(inputs.all().iter().map(|i| i.name.as_str()).collect::<Vec<_>>(), ["flv 8937"]);
         assert_eq!(one.last_error().map(|e| e.text), Some("http://h/a?k=... broken".into()));
         assert_eq!((two.streams(), two.restarts(), two.since()), (0, 0, None));
+        two.begin_stream();
+        assert_eq!((two.streams(), two.state()), (1, State::Running));
+        two.end_stream();
+        assert_eq!((two.streams(), two.state()), (0, State::Waiting));
+    }
+
+    #[test]
+    fn no_two_inputs_are_called_the_same() {
+        let inputs = Inputs::default();
+        let enter = |output: &str| {
+            let input = inputs.enter("exec", "exec ./f /live/s".into(), output.into());
+            (input.name.clone(), input)
+        };
+        let names = [enter("a").0, enter("a").0, enter("b").0];
+        assert_eq!(names, ["exec ./f /live/s", "exec ./f /live/s 2", "exec ./f /live/s"]);
+        let (name, third) = enter("a");
+        assert_eq!(name, "exec ./f /live/s 3");
+        inputs.leave(&third);
+        assert_eq!(enter("a").0, "exec ./f /live/s 3");
     }
 }

@@ -9,8 +9,12 @@ use crate::hub::{Sink, StreamKey};
 use std::rc::Rc;
 
 /// Runs the engines that a vhost has for a stream.
-pub(super) const SERVICE: Service =
-    Service { attach, differs: |a, b| a.transcodes != b.transcodes, ..Service::new(NAME) };
+pub(super) const SERVICE: Service = Service {
+    attach,
+    differs: |a, b| a.transcodes != b.transcodes,
+    reload: |cx, old| program::follow_listen(cx, old, NAME, attach),
+    ..Service::new(NAME)
+};
 
 const NAME: &str = "transcode";
 
@@ -41,8 +45,12 @@ fn attach(cx: &Rc<Context>, key: &StreamKey, vhost: &Vhost) -> Option<Box<dyn Si
 
 /// Another engine, or the same one changed, has other words.
 fn says(job: &Job) -> Vec<String> {
-    [&job.name, &job.program].into_iter().chain(&job.args).cloned().collect()
+    let words = [&job.name, &job.program].into_iter().chain(&job.args).cloned();
+    words.chain(job.output.is_some().then(|| OURS.to_owned())).collect()
 }
+
+/// The words of a job whose output is a stream of this server.
+const OURS: &str = "";
 
 /// The engines for a stream: those for all streams, for its app, for itself.
 fn engines<'v>(
@@ -79,6 +87,8 @@ fn job(
         args,
         log: program::log_file(config, "encoder", key, &engine.name),
         output: program::own_stream(config, &output),
+        told: program::told_url(config, &output),
+        derives: true,
     })
 }
 

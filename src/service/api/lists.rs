@@ -93,7 +93,7 @@ fn upstream(o: &mut Object<'_>, report: &Report) {
     o.text("error", &report.error);
 }
 
-/// What casters and ingests take in.
+/// What casters and ingests take in, and engines make.
 pub(super) fn inputs(ask: &Ask) -> String {
     let (start, count) = range(ask, API_LISTED);
     let all = ask.cx.part::<Inputs>().all();

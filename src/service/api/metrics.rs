@@ -164,9 +164,21 @@ const INPUTS: &[InputSeries] = &[
     ("runnel_input_restarts_total", "counter", "Starts after the first.", |input| {
         input.restarts().into()
     }),
+    (
+        "runnel_input_age_seconds",
+        "gauge",
+        "Since it began last; 0 while it does not run.",
+        |input| input.since().map_or(0, |since| clock::now().saturating_sub(since) / 1000),
+    ),
+    (
+        "runnel_input_last_error_timestamp_seconds",
+        "gauge",
+        "When something went wrong last, since 1970; 0 for never.",
+        |input| input.last_error().map_or(0, |failure| failure.at / 1000),
+    ),
 ];
 
-/// Casters and ingests, as many as there are streams with series of their own.
+/// Casters, ingests and engines, as many as there are streams with series of their own.
 fn inputs(page: &mut Page, all: &[Rc<Input>]) {
     let labels = |input: &Input| (input.service, input.name.clone(), input.output.clone());
     // The same labels twice would have the whole page refused.

@@ -25,7 +25,7 @@ pub(super) fn index(ask: &Ask) -> String {
         ("streams", "the streams, or one of them: streams/ID, ?start=&count="),
         ("clients", "the first 10 clients, or one of them: clients/ID, ?start=&count="),
         ("upstreams", "the connections of edges and forwards, ?start=&count="),
-        ("inputs", "what the casters and ingests take in, ?start=&count="),
+        ("inputs", "what casters and ingests take in and engines make, ?start=&count="),
         ("raw", "the raw api, for the configuration: ?rpc=raw|query|reload|update"),
         ("clusters", "origin cluster server API"),
     ];

@@ -19,7 +19,7 @@ mod udp;
 use super::Service;
 use super::admission::{Refusal, tell_closed};
 use super::inputs::{Input, Inputs, State};
-use super::program::{self, Change, Guard, Job, argv};
+use super::program::{self, Job, argv};
 use crate::config::shown;
 use crate::config::{Engine, Ingest, InputType};
 use crate::context::Context;
@@ -131,6 +131,7 @@ fn follow(cx: &Rc<Context>) {
     running.retain(|worker| {
         let same = wanted.iter().position(|(vhost, ingest, engine, plan)| {
             (vhost, engine, plan) == (&worker.vhost, &worker.engine, &worker.plan)
+                && plan.key(&config) == worker.key
                 && same_but_engines(ingest, &worker.ingest)
         });
         match same {
@@ -145,15 +146,9 @@ fn follow(cx: &Rc<Context>) {
     });
     for (vhost, ingest, engine, plan) in wanted {
         let url = shown::shown(ingest.input.url.trim());
-        let (output, key) = match &plan {
-            Plan::Native { output, key, .. } => (output.clone(), Some(key.clone())),
-            Plan::Program(output) => (output.clone(), program::own_stream(&config, output)),
-            Plan::Impossible(_) => (String::new(), None),
-        };
+        let (output, key) = (plan.output().to_owned(), plan.key(&config));
         let name = format!("ingest {} {url}", ingest.id);
-        // Elsewhere it may have a key.
-        let told = if key.is_some() { shown::shown } else { shown::without_key };
-        let input = inputs.enter("ingest", name, told(&output));
+        let input = inputs.enter("ingest", name, program::told_url(&config, &output));
         let udp = Cell::new(plan::over_udp(&engine));
         let worker = Rc::new(Worker {
             vhost,
@@ -362,7 +357,7 @@ async fn attempt(cx: &Rc<Context>, worker: &Worker, source: &Source, paced: bool
 /// server leaves or, on demand, nobody plays it.
 async fn run_program(cx: &Rc<Context>, worker: &Rc<Worker>) -> Over {
     let guard = match job(cx, worker) {
-        Ok(job) => begin_program(cx, worker, job),
+        Ok(job) => program::start(cx, job, worker.input.clone()),
         Err(why) => return Over::Failed(why),
     };
     while !worker.is_over(cx) && !worker.is_idle(cx) {
@@ -374,21 +369,6 @@ async fn run_program(cx: &Rc<Context>, worker: &Rc<Worker>) -> Over {
     }
     drop(guard);
     Over::Idle
-}
-
-fn begin_program(cx: &Rc<Context>, worker: &Rc<Worker>, job: Job) -> Guard {
-    let input = worker.input.clone();
-    let hear = move |change: Change<'_>| match change {
-        Change::Started => {
-            input.count_start();
-            input.set_state(State::Running);
-        }
-        Change::Failed(what) => {
-            input.set_state(State::Retrying);
-            input.fail(&what);
-        }
-    };
-    program::start(cx, job, Box::new(hear))
 }
 
 fn job(cx: &Context, worker: &Worker) -> Result<Job, String> {
@@ -415,8 +395,10 @@ fn job(cx: &Context, worker: &Worker) -> Result<Job, String> {
         program: ingest.ffmpeg.clone(),
         args,
         log: program::log_file(&config, "ingest", &named, ""),
+        output: key.clone(),
+        told: worker.input.output.clone(),
         // A stream that is fetched may be transcoded.
-        output: None,
+        derives: false,
     })
 }
 

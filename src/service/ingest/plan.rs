@@ -77,6 +77,25 @@ pub(super) enum Format {
     Sound,
 }
 
+impl Plan {
+    /// Where it is published; empty for nowhere.
+    pub(super) fn output(&self) -> &str {
+        match self {
+            Self::Native { output, .. } | Self::Program(output) => output,
+            Self::Impossible(_) => "",
+        }
+    }
+
+    /// That stream, if it is one of ours.
+    pub(super) fn key(&self, config: &Config) -> Option<StreamKey> {
+        match self {
+            Self::Native { key, .. } => Some(key.clone()),
+            Self::Program(output) => program::own_stream(config, output),
+            Self::Impossible(_) => None,
+        }
+    }
+}
+
 /// What becomes of `engine` of `ingest` in the vhost block called `vhost`.
 pub(super) fn plan(config: &Config, vhost: &str, ingest: &Ingest, engine: &Engine) -> Plan {
     let url = ingest.input.url.trim();

@@ -1,30 +1,41 @@
 //! Programs that run for a stream or for an ingest: started, watched, started again, ended.
 
+mod address;
 pub mod argv;
+mod places;
+mod published;
 
-use crate::config::Config;
+pub use address::{address, log_file, own_stream, port, replace, told, told_url};
+pub use published::{follow_listen, while_published};
+
 use crate::context::Context;
-use crate::hub::{Sink, SinkError, StreamKey};
-use crate::io::child::{self, Child, Command, Log, Output};
+use crate::hub::StreamKey;
+use crate::io::child::{self, Child, Command};
 use crate::io::clock;
 use crate::io::log::{id, next_id, traced};
+use crate::io::printed::{Log, Output};
 use crate::io::run::{self, Once};
 use crate::limits::{CHILD_LAST_GRACE, CHILD_RETRY, CHILDREN};
-use crate::media::Packet;
-use crate::proto::rtmp::url;
 use crate::service::Service;
-use crate::service::path::{safe, safe_path};
-use core::net::IpAddr;
+use crate::service::inputs::{Input, State};
+use places::{Place, Places};
+use published::Held;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-/// Ends what is left when the server ends.
-pub const SERVICE: Service =
-    Service { stop: || child::end_all(CHILD_LAST_GRACE), ..Service::new("process") };
+/// Counts what programs publish here, and ends what is left when the server ends.
+pub const SERVICE: Service = Service {
+    attach: |cx, key, _| published::count(cx, key),
+    reload: |cx, _| cx.part::<Programs>().places.look(),
+    stop: || child::end_all(CHILD_LAST_GRACE),
+    ..Service::new("process")
+};
 
 /// What is to run.
 #[derive(Clone, Debug)]
@@ -39,19 +50,11 @@ pub struct Job {
     pub log: Option<PathBuf>,
     /// The stream of ours that it publishes.
     pub output: Option<StreamKey>,
+    /// Where it publishes, without what is secret; empty when that is not known.
+    pub told: String,
+    /// What it publishes is made of another stream of this server.
+    pub derives: bool,
 }
-
-/// What happens to a job.
-#[derive(Clone, Copy, Debug)]
-pub enum Change<'a> {
-    /// The program runs.
-    Started,
-    /// It does not, and is started again after a pause.
-    Failed(&'a str),
-}
-
-/// Who hears of it.
-pub type Hear = Box<dyn Fn(Change<'_>)>;
 
 /// For what an ended program printed last.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -76,172 +79,52 @@ impl Drop for Guard {
 /// Programs of the process: a part of the context.
 #[derive(Debug, Default)]
 struct Programs {
-    running: Cell<usize>,
-    outputs: RefCell<Vec<StreamKey>>,
+    places: Rc<Places>,
+    made: RefCell<Vec<Made>>,
     /// What a reload took from a stream a moment ago, and perhaps gives back.
-    taken: RefCell<Vec<(&'static str, StreamKey, Held)>>,
+    taken: RefCell<Vec<Held>>,
 }
 
-/// What the configuration says of a job, and its guard.
-type Held = (Vec<String>, Guard);
+/// A stream that a program publishes, or is about to.
+#[derive(Debug)]
+struct Made {
+    key: StreamKey,
+    derives: bool,
+    input: Rc<Input>,
+}
 
-/// Does `job` until the guard is dropped.
-pub fn start(cx: &Rc<Context>, job: Job, hear: Hear) -> Guard {
+/// Does `job` until the guard is dropped. How it is doing is told to `input`.
+pub fn start(cx: &Rc<Context>, job: Job, input: Rc<Input>) -> Guard {
     let (stop, stopped) = run::once();
     let programs = cx.part::<Programs>();
-    programs.outputs.borrow_mut().extend(job.output.clone());
+    if let Some(key) = job.output.clone() {
+        let made = Made { key, derives: job.derives, input: input.clone() };
+        programs.made.borrow_mut().push(made);
+    }
     let context = cx.clone();
     cx.spawner.spawn(traced(next_id(), async move {
-        supervise(&context, &job, stopped, &hear).await;
-        let mut outputs = programs.outputs.borrow_mut();
-        if let Some(at) = job.output.and_then(|key| outputs.iter().position(|o| *o == key)) {
-            outputs.swap_remove(at);
+        supervise(&context, &job, &input, stopped).await;
+        let mut made = programs.made.borrow_mut();
+        if let Some(at) = made.iter().position(|made| Rc::ptr_eq(&made.input, &input)) {
+            made.remove(at);
         }
     }));
     Guard(Some(stop))
 }
 
-/// Whether a program of ours publishes `key`: what is made of it would come around again.
+/// Whether a program of ours makes `key` of another stream: what is made of it would come around
+/// again.
 pub fn is_output(cx: &Context, key: &StreamKey) -> bool {
-    cx.part::<Programs>().outputs.borrow().contains(key)
+    cx.part::<Programs>().made.borrow().iter().any(|made| made.derives && made.key == *key)
 }
 
-/// The stream of this server that `address` names, an address of RTMP; `None` for others.
-pub fn own_stream(config: &Config, address: &str) -> Option<StreamKey> {
-    let (tc_url, stream) = address.rsplit_once('/')?;
-    let address = url::discovery(tc_url, stream).ok()?;
-    let host = address.host.parse::<IpAddr>().ok();
-    let local =
-        address.host == "localhost" || host.is_some_and(|ip| ip.to_canonical().is_loopback());
-    let ours = config.listen.iter().any(|endpoint| {
-        let here = match endpoint.ip {
-            None => local,
-            Some(ip) if ip.is_unspecified() => local,
-            Some(ip) => host.map_or(ip.is_loopback(), |host| host == ip),
-        };
-        endpoint.port == address.port && here
-    });
-    let vhost = config.vhost(&address.vhost).filter(|_| ours)?;
-    Some(StreamKey::new(&vhost.name, &address.app, &address.stream))
-}
-
-/// The address of `key` for programs on this machine.
-pub fn address(config: &Config, key: &StreamKey) -> String {
-    let (host, port) = (local_host(config), port(config));
-    format!("rtmp://{host}:{port}/{}?vhost={}/{}", key.app(), key.vhost(), key.stream())
-}
-
-/// The port that programs of ours turn to.
-pub fn port(config: &Config) -> u16 {
-    config.listen.first().map_or(1935, |endpoint| endpoint.port)
-}
-
-fn local_host(config: &Config) -> String {
-    match config.listen.first().and_then(|endpoint| endpoint.ip) {
-        Some(IpAddr::V4(ip)) if !ip.is_unspecified() => ip.to_string(),
-        Some(IpAddr::V6(ip)) if !ip.is_unspecified() => format!("[{ip}]"),
-        _ => "127.0.0.1".into(),
-    }
-}
-
-/// `text` with each of `variables` replaced, in one go: what stands in for one is not looked at
-/// for others.
-pub fn replace(text: &str, variables: &[(&str, &str)]) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let found = variables.iter().find(|(name, _)| rest.starts_with(name));
-        let len = match found {
-            Some((name, value)) => {
-                out.push_str(value);
-                name.len()
-            }
-            None => {
-                out.push(c);
-                c.len_utf8()
-            }
-        };
-        rest = rest.get(len..).unwrap_or_default();
-    }
-    out
-}
-
-/// The log of a program of `kind` for `key`; `None` when none is to be kept.
-pub fn log_file(config: &Config, kind: &str, key: &StreamKey, engine: &str) -> Option<PathBuf> {
-    let dir = config.ff_log_dir.as_str();
-    if dir == "/dev/null" {
-        return None;
-    }
-    let app = safe_path(key.app()).replace('/', "-");
-    let mut name = format!("ffmpeg-{kind}-{}-{app}-{}", safe(key.vhost()), safe(key.stream()));
-    if !engine.is_empty() {
-        name.push('-');
-        name.push_str(&safe(engine));
-    }
-    Some(Path::new(dir).join(format!("{name}.log")))
-}
-
-/// A sink that does `jobs` of `service` while `key` is published. With each stands what the
-/// configuration says of it: those of which it says the same after a reload go on.
-pub fn while_published(
-    cx: &Rc<Context>,
-    service: &'static str,
-    key: &StreamKey,
-    jobs: Vec<(Vec<String>, Job)>,
-) -> Box<dyn Sink> {
-    let programs = cx.part::<Programs>();
-    let jobs = jobs.into_iter().map(|(says, job)| {
-        let mut taken = programs.taken.borrow_mut();
-        let kept = taken
-            .iter()
-            .position(|(of, stream, (said, _))| (*of, stream, said) == (service, key, &says));
-        match kept {
-            Some(at) => taken.swap_remove(at).2,
-            None => {
-                drop(taken);
-                (says, start(cx, job, Box::new(|_| {})))
-            }
-        }
-    });
-    Box::new(WhilePublished { cx: cx.clone(), service, key: key.clone(), jobs: jobs.collect() })
-}
-
-struct WhilePublished {
-    cx: Rc<Context>,
-    service: &'static str,
-    key: StreamKey,
-    jobs: Vec<Held>,
-}
-
-impl Sink for WhilePublished {
-    fn service(&self) -> &'static str {
-        self.service
-    }
-
-    fn on_packet(&mut self, _: &Packet) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn on_unpublish(&mut self) {
-        self.jobs.clear();
-    }
-
-    fn on_detach(&mut self) {
-        let programs = self.cx.part::<Programs>();
-        let jobs = self.jobs.drain(..).map(|held| (self.service, self.key.clone(), held));
-        programs.taken.borrow_mut().extend(jobs);
-        // Who wants one of them has it by then.
-        self.cx.spawner.spawn(async move {
-            let rest = programs.taken.take();
-            drop(rest);
-        });
-    }
-}
-
-async fn supervise(cx: &Rc<Context>, job: &Job, stopped: impl Future<Output = ()>, hear: &Hear) {
+async fn supervise(cx: &Rc<Context>, job: &Job, input: &Input, stopped: impl Future<Output = ()>) {
     let mut stopped = pin!(stopped);
     let (mut failures, mut told) = (0_u32, String::new());
     loop {
+        let Some(place) = run::unless(stopped.as_mut(), place(cx, job, input)).await else {
+            return;
+        };
         let begun = clock::now();
         let config = cx.config();
         let log = job.log.as_deref();
@@ -251,14 +134,17 @@ async fn supervise(cx: &Rc<Context>, job: &Job, stopped: impl Future<Output = ()
             nice: config.ff_nice,
             printed: log.is_some(),
         };
-        let what = match begin(cx, job, &command) {
+        let params = told_params(cx, &command);
+        let what = match begin(job, &command, &params) {
             Err(what) => what,
-            Ok((mut child, output, place)) => {
-                hear(Change::Started);
+            Ok((mut child, output)) => {
+                input.count_start();
+                input.set_state(State::Running);
                 told.clear();
-                let kept = keep(cx, output, log, &command);
+                let is_kept = Cell::new(false);
                 let mut kept = pin!(async {
-                    kept.await;
+                    keep(cx, output, log, &params).await;
+                    is_kept.set(true);
                     std::future::pending::<()>().await;
                 });
                 let ended = {
@@ -275,12 +161,12 @@ async fn supervise(cx: &Rc<Context>, job: &Job, stopped: impl Future<Output = ()
                         kept.as_mut().await;
                     };
                     run::first(printing, async { drop(child.stop().await) }).await;
+                    last_words(kept, &is_kept).await;
                     log::info!("{} ends, pid={pid}", job.name);
                     return;
                 };
-                // Its last words say why.
-                run::within(LAST_WORDS, kept.as_mut()).await;
-                drop(place);
+                // They say why.
+                last_words(kept, &is_kept).await;
                 match ended {
                     Some(Ok(status)) => format!("{} ended with {status}", job.name),
                     Some(Err(e)) => format!("{} is lost: {e}", job.name),
@@ -288,13 +174,15 @@ async fn supervise(cx: &Rc<Context>, job: &Job, stopped: impl Future<Output = ()
                 }
             }
         };
+        drop(place);
         if clock::now().saturating_sub(begun) > milliseconds(CHILD_RETRY.1) {
             failures = 0;
         }
         let pause = run::growing(CHILD_RETRY, failures);
         let pause = pause + Duration::from_millis(fastrand::u64(..=milliseconds(pause) / 5));
         failures = failures.saturating_add(1);
-        hear(Change::Failed(&what));
+        input.set_state(State::Retrying);
+        input.fail(&what);
         if what == told {
             log::debug!("{what}");
         } else {
@@ -305,6 +193,20 @@ async fn supervise(cx: &Rc<Context>, job: &Job, stopped: impl Future<Output = ()
             return;
         }
     }
+}
+
+/// One of the places for programs. To wait for it is no failure.
+async fn place(cx: &Rc<Context>, job: &Job, input: &Input) -> Place {
+    let most = || usize::try_from(cx.config().ff_max).unwrap_or(usize::MAX).min(CHILDREN);
+    let places = cx.part::<Programs>().places.clone();
+    if let Some(place) = places.free(most()) {
+        return place;
+    }
+    let what = format!("{} waits: {} programs run already (ff_max)", job.name, most());
+    log::warn!("{what}");
+    input.set_state(State::Waiting);
+    input.fail(&what);
+    places.wait(most).await
 }
 
 /// ffmpeg is told its level only when it is not its own.
@@ -319,90 +221,39 @@ fn with_level(level: &str, args: &[String]) -> Vec<String> {
     all
 }
 
-/// One of [`CHILDREN`].
-struct Place(Rc<Programs>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.running.set(self.0.running.get().saturating_sub(1));
-    }
+fn told_params(cx: &Context, command: &Command) -> String {
+    told(&cx.config(), &command.program, &command.args)
 }
 
-fn begin(
-    cx: &Context,
-    job: &Job,
-    command: &Command,
-) -> Result<(Child, Option<Output>, Place), String> {
-    let programs = cx.part::<Programs>();
-    let most = usize::try_from(cx.config().ff_max).unwrap_or(usize::MAX).min(CHILDREN);
-    let running = programs.running.get();
-    if running >= most {
-        return Err(format!("{} waits: {most} programs run already (ff_max)", job.name));
-    }
+fn begin(job: &Job, command: &Command, params: &str) -> Result<(Child, Option<Output>), String> {
     let path = &command.program;
     command.check().map_err(|e| format!("{} cannot run {path}: {e}. ret=3022", job.name))?;
     let none = PathBuf::from("/dev/null");
     let log = job.log.as_ref().unwrap_or(&none).display();
-    log::info!("start ffmpeg, log: {log}, params: {path} {}", command.args.join(" "));
+    log::info!("start ffmpeg, log: {log}, params: {params}");
     let (child, output) =
         command.spawn().map_err(|e| format!("{} cannot run {path}: {e}. ret=3006", job.name))?;
-    programs.running.set(running + 1);
     log::info!("fork {}, pid={}", job.name, child.id());
-    Ok((child, output, Place(programs)))
+    Ok((child, output))
 }
 
-async fn keep(cx: &Context, output: Option<Output>, log: Option<&Path>, command: &Command) {
+/// Polls `kept` until what an ended program printed is kept.
+async fn last_words(mut kept: Pin<&mut impl Future<Output = ()>>, is_kept: &Cell<bool>) {
+    let all = poll_fn(|task| {
+        let _ = kept.as_mut().poll(task);
+        if is_kept.get() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    run::within(LAST_WORDS, all).await;
+}
+
+async fn keep(cx: &Context, output: Option<Output>, log: Option<&Path>, params: &str) {
     let (Some(output), Some(path)) = (output, log) else { return };
-    let mut log = Log::open(&cx.disk, path);
-    let (path, params) = (path.display(), command.args.join(" "));
-    let head = format!("\nffmpeg cid={}\nlog={path}\nparams: {} {params}\n", id(), command.program);
+    let mut log = Log::open(&cx.disk, path).await;
+    let head = format!("\nffmpeg cid={}\nlog={}\nparams: {params}\n", id(), path.display());
     log.write(head.as_bytes());
     output.keep(log).await;
 }
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-
-    #[test]
-    fn outputs_of_this_server_are_known() {
-        let text = b"listen 19350 [::1]:1936; vhost __defaultVhost__ {} vhost a {}";
-        let config = config::load(text).unwrap().config;
-        for (address, want) in [
-            ("rtmp://127.0.0.1:19350/live/s", Some("/live/s")),
-            ("rtmp://localhost:19350/live?vhost=a/s", Some("a/live/s")),
-            ("rtmp://localhost:19350/live/s?vhost=a&x=1", Some("a/live/s")),
-            ("rtmp://[::1]:1936/live/s", Some("/live/s")),
-            ("rtmp://127.0.0.1:1936/live/s", None),
-            ("rtmp://127.0.0.1/live/s", None),
-            ("rtmp://192.0.2.1:19350/live/s", None),
-            ("./a.flv", None),
-            ("", None),
-        ] {
-            let key = own_stream(&config, address).map(|key| key.to_string());
-            assert_eq!(key.as_deref(), want, "{address}");
-        }
-        let key = StreamKey::new("a", "live", "s");
-        assert_eq!(address(&config, &key), "rtmp://127.0.0.1:19350/live?vhost=a/s");
-        assert_eq!(own_stream(&config, &address(&config, &key)), Some(key));
-    }
-
-    #[test]
-    fn logs_are_called_as_in_the_original_and_stay_in_their_directory() {
-        let of = |dir: &str| {
-            let text = format!("listen 1; ff_log_dir {dir};");
-            config::load(text.as_bytes()).unwrap().config
-        };
-        let key = StreamKey::new("v", "live/sub", "../s");
-        let log = log_file(&of("./objs"), "encoder", &key, "ff");
-        assert_eq!(log, Some("./objs/ffmpeg-encoder-v-live-sub-..%2Fs-ff.log".into()));
-        let log = log_file(&of("/log"), "ingest", &StreamKey::new("v", "a", "s"), "");
-        assert_eq!(log, Some("/log/ffmpeg-ingest-v-a-s.log".into()));
-        assert_eq!(log_file(&of("/dev/null"), "encoder", &key, "ff"), None);
-    }
 }
