@@ -63,7 +63,11 @@ fn masked(parameters: &str, query: bool) -> String {
         return parameters.to_owned();
     }
     let one = |parameter: &str| match parameter.split_once('=') {
-        Some((name, _)) if PLAIN.contains(&name) => parameter.to_owned(),
+        // Behind `?vhost=` there may be a stream with parameters of its own.
+        Some((name, value)) if PLAIN.contains(&name) => match value.split_once('?') {
+            Some((value, _)) => format!("{name}={value}?{HIDDEN}"),
+            None => parameter.to_owned(),
+        },
         Some((name, _)) => format!("{name}={HIDDEN}"),
         None if parameter.is_empty() || parameter.starts_with('[') => parameter.to_owned(),
         None => HIDDEN.to_owned(),
@@ -117,6 +121,7 @@ mod tests {
             "rtmp://127.0.0.1/live?vhost=w/a",
             "rtmp://127.0.0.1/...",
         ),
+        ("rtmp://h/live?vhost=v/s?token=s3&a", "rtmp://h/live?vhost=v/s?...&...", "rtmp://h/..."),
         ("://", "://", "://"),
         ("a://@?&", "a://?&", "a://?&"),
         ("", "", ""),
