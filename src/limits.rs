@@ -127,6 +127,8 @@ pub const DNS_OTHER: Duration = Duration::from_millis(500);
 /// From one attempt to connect to the next address of the same host, which does not end the first
 /// (RFC 8305 §5).
 pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
+/// Whether the text of every directive is in this image.
+pub const REFERENCE: bool = board::HAS_REFERENCE;
 /// Whether TLS is in this image.
 pub const TLS: bool = board::HAS_TLS;
 /// Bytes of a TLS connection that are encrypted and not with the kernel yet; more is taken when these

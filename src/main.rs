@@ -4,6 +4,7 @@
 
 use runnel::config;
 use runnel::io::log as tank;
+use runnel::limits;
 use runnel::server::options::{Action, HELP, Options};
 use runnel::server::{self, StartError, banner};
 use std::process::ExitCode;
@@ -32,8 +33,14 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Action::Reference => {
-            print!("{}", config::reference());
-            return ExitCode::SUCCESS;
+            if limits::REFERENCE {
+                print!("{}", config::reference());
+                return ExitCode::SUCCESS;
+            }
+            eprintln!(
+                "runnel: not in this image, it needs the feature reference; conf/full.conf has it"
+            );
+            return ExitCode::from(0xff);
         }
         Action::Run | Action::Test | Action::Limits => {}
     }

@@ -5,7 +5,7 @@ use super::{
     load::{MOVED, MOVED_MR},
     section::{Block, Field, Section},
 };
-use crate::media::decimal;
+use crate::media::{Decimal, decimal};
 
 /// One directive, for programs that print or check the reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,9 @@ pub fn reference() -> String {
 fn list(section: &dyn Section, path: &str, needs: &'static str, out: &mut Vec<Description>) {
     let block = section.block();
     for (field, value) in block.fields.iter().zip(section.values()) {
-        let range = field.range.map(|(low, high)| format!(", {low} to {high}"));
+        let range = field
+            .range
+            .map(|(low, high)| format!(", {} to {}", Decimal::short(*low), Decimal::short(*high)));
         let inner = value.section();
         let needs = [field.needs, inner.as_ref().map_or("", |inner| inner.block().needs), needs]
             .into_iter()
@@ -81,7 +83,9 @@ fn print(section: &dyn Section, path: &str, depth: usize, out: &mut String) {
             continue;
         }
         let kind = match field.range {
-            Some((low, high)) => format!("{}, {low} to {high}", value.kind()),
+            Some((low, high)) => {
+                format!("{}, {} to {}", value.kind(), Decimal::short(*low), Decimal::short(*high))
+            }
             None => value.kind(),
         };
         let default = format!("default: {}", default(field, &value.text()));

@@ -245,7 +245,7 @@ macro_rules! section {
                     free: section!(@is $($free)?),
                     fields: &[$(Field {
                         name: section!(@name $field $($word)?),
-                        doc: concat!($($doc, "\n"),+),
+                        doc: if crate::limits::REFERENCE { concat!($($doc, "\n"),+) } else { "" },
                         needs: concat!($($needs)?),
                         range: section!(@range $($low $high)?),
                         sample: concat!($($sample)?),

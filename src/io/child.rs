@@ -18,9 +18,10 @@ use rustix::process::{
 };
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
@@ -261,6 +262,20 @@ fn run_out(all: &[Pid], limit: Duration) -> Vec<Pid> {
             return left;
         }
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// How a child ended, in words. Those of the standard library have a name for each signal, 1 KB.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome(pub ExitStatus);
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.code(), self.0.signal()) {
+            (Some(code), _) => write!(f, "exit status: {code}"),
+            (None, Some(signal)) => write!(f, "signal: {signal}"),
+            (None, None) => f.write_str("a status that is none"),
+        }
     }
 }
 

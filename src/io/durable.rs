@@ -14,7 +14,8 @@ use std::path::Path;
 
 /// The bytes of a file that holds `value`. Fails when they are more than [`STATE_BYTES`].
 pub fn encode(value: &impl Serialize) -> io::Result<Vec<u8>> {
-    let body = postcard::to_allocvec(value).map_err(io::Error::other)?;
+    let body =
+        postcard::to_allocvec(value).map_err(|_| io::Error::other("it cannot be written"))?;
     if body.len() + HEAD > STATE_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
     }

@@ -5,7 +5,7 @@
 //! child, and waits: when nobody can tell it more the server is gone, and it kills the groups that are
 //! left. It comes with the first child.
 
-use crate::io::child::own_program;
+use crate::io::child::{Outcome, own_program};
 use crate::limits::CHILDREN;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::cell::{Cell, RefCell};
@@ -81,7 +81,7 @@ fn mourn(status: ExitStatus) {
     // A service manager asks all processes of a service to end.
     let asked = status.signal() == Some(Signal::TERM.as_raw());
     let level = if asked { log::Level::Debug } else { log::Level::Warn };
-    log::log!(level, "the guard of children ended with {status}");
+    log::log!(level, "the guard of children ended with {}", Outcome(status));
 }
 
 fn start(alive: &[Pid]) -> io::Result<Guard> {

@@ -86,7 +86,7 @@ pub(super) async fn serve(
         terms.settle(&player, link);
         let over = duration > 0.0 && f64::from(player.consumer.played()) >= duration;
         if over && polled.is_pending() && player.consumer.at_boundary() {
-            let text = format!("the {duration} ms that were asked for are over");
+            let text = format!("the {} ms that were asked for are over", Decimal::short(duration));
             return Poll::Ready(Ok(Some(Refusal::new(2019, text))));
         }
         if let Some(line) = progress.tick(link.traffic()) {

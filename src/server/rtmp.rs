@@ -242,13 +242,14 @@ async fn accept(
         log::warn!("ignore the argument of connect that is no object");
     }
     if connect.transaction != 1.0 {
-        log::warn!("connect has the transaction {}, not 1", connect.transaction);
+        let transaction = Decimal::short(connect.transaction);
+        log::warn!("connect has the transaction {transaction}, not 1");
     }
     if let Some(args) = &connect.args
         && let Some(version) = args.str("srs_version")
     {
         let text = |key| args.str(key).unwrap_or_default();
-        let number = |key| args.number(key).unwrap_or_default();
+        let number = |key| Decimal::short(args.number(key).unwrap_or_default());
         log::info!(
             "edge-srs ip={}, version={version}, pid={}, id={}",
             text("srs_server_ip"),

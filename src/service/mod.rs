@@ -352,6 +352,8 @@ pub const FEATURES: &[&str] = &[
     "transcode",
     #[cfg(feature = "exec")]
     "exec",
+    #[cfg(feature = "reference")]
+    "reference",
     #[cfg(feature = "tls")]
     "tls",
 ];

@@ -119,7 +119,7 @@ impl Attempt<'_> {
 
     /// Waits for what comes before the stream, for as long as it is wanted.
     pub(super) async fn while_wanted<T>(&self, future: impl Future<Output = T>) -> Result<T, Over> {
-        smol::future::or(async { Err(self.unwanted().await) }, async { Ok(future.await) }).await
+        run::first(async { Err(self.unwanted().await) }, async { Ok(future.await) }).await
     }
 
     /// Ready when the source is to be left. Boxed, that the code is there once.

@@ -10,7 +10,7 @@ pub use published::{follow_listen, while_published};
 
 use crate::context::Context;
 use crate::hub::StreamKey;
-use crate::io::child::{self, Child, Command};
+use crate::io::child::{self, Child, Command, Outcome};
 use crate::io::clock;
 use crate::io::log::{id, next_id, traced};
 use crate::io::printed::{Log, Output};
@@ -168,7 +168,7 @@ async fn supervise(cx: &Rc<Context>, job: &Job, input: &Input, stopped: impl Fut
                 // They say why.
                 last_words(kept, &is_kept).await;
                 match ended {
-                    Some(Ok(status)) => format!("{} ended with {status}", job.name),
+                    Some(Ok(status)) => format!("{} ended with {}", job.name, Outcome(status)),
                     Some(Err(e)) => format!("{} is lost: {e}", job.name),
                     None => return,
                 }
