@@ -20,14 +20,7 @@ const DISK: Duration = Duration::from_secs(60);
 /// A server that records as `dvr` says.
 fn server(dvr: &str) -> Server {
     let text = format!("utc_time on; vhost __defaultVhost__ {{ dvr {{ enabled on; {dvr} }} }}");
-    settled(Server::with(&text))
-}
-
-/// It looks for what a former process left first. A stream that comes before that is recorded half a
-/// second later, and those here last no longer.
-fn settled(server: Server) -> Server {
-    thread::sleep(Duration::from_millis(500));
-    server
+    Server::with(&text)
 }
 
 /// The finished and unfinished recordings below `dir`.
@@ -335,7 +328,6 @@ fn the_samples_record() {
         let text = text.replace("listen 1935", &format!("listen 127.0.0.1:{port}"));
         fs::write(dir.join("test.conf"), text).unwrap();
         let server = Server::spawn(Command::new(RUNNEL).args(["-c", "test.conf"]), port, dir);
-        let server = settled(server);
         let mut peer = Peer::publish(&server, "cam");
         media::demo().iter().take(100).for_each(|packet| peer.send(packet));
         drop(peer);

@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::hub::{Client, Sink, SinkError, StreamKey};
 use crate::io::clock;
 use crate::io::disk::{Full, Reply};
+use crate::io::run::sleep;
 use crate::limits::RECORD_HELD;
 use crate::media::{Kind, Packet};
 use crate::proto::rtmp::metadata::is_metadata;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Records one stream.
 pub(super) struct Recorder {
@@ -60,7 +62,8 @@ enum State {
 struct Opening {
     path: String,
     room: Option<Reply<io::Result<Room>>>,
-    opened: Reply<io::Result<Opened>>,
+    /// `None` before the disk was asked: what a former process left is looked for first.
+    opened: Option<Reply<io::Result<Opened>>>,
     headers: Headers,
     held: Vec<Packet>,
     bytes: usize,
@@ -98,6 +101,14 @@ impl Recorder {
     }
 
     fn poll_opening(&mut self, mut opening: Opening, now: u64) -> State {
+        if opening.opened.is_none() {
+            if !self.journal.is_ready() {
+                return State::Opening(opening);
+            }
+            if !opening.ask(&self.cx, &self.journal, (self.dvr.dvr_plan, &self.space)) {
+                return State::Idle(now.saturating_add(BUSY_MS));
+            }
+        }
         if let Some(room) = &mut opening.room {
             match room.take() {
                 None => return State::Opening(opening),
@@ -110,7 +121,7 @@ impl Recorder {
                 }
             }
         }
-        match opening.opened.take() {
+        match opening.opened.as_mut().and_then(Reply::take) {
             None => State::Opening(opening),
             Some(opened) => match opening.start(opened, &self.dvr, &self.journal, now) {
                 Ok(recording) => {
@@ -155,24 +166,22 @@ impl Recorder {
     fn begin(&mut self, now: u64) -> State {
         let stamp = self.recordings.stamp(&self.cx);
         let path = self.template.expand(&self.key, &stamp);
-        if !self.journal.is_ready() || self.journal.is_busy(&path) {
-            // What a former process left, or a publisher whose place this one took, is finished
-            // first.
-            return State::Idle(now.saturating_add(BUSY_MS));
-        }
-        let temp = temporary(&path);
-        self.journal.add(Entry { path: path.clone(), temp, from: 0, duration: 0 });
-        let room = self.space.is_bounded().then(|| self.space.make(&self.journal));
-        let (place, plan) = (path.clone(), self.dvr.dvr_plan);
-        State::Opening(Opening {
+        let mut opening = Opening {
             path,
-            room,
-            opened: self.cx.disk.ask(move || open(&place, plan)),
+            room: None,
+            opened: None,
             headers: self.headers.clone(),
             held: Vec::new(),
             bytes: 0,
             lost: false,
-        })
+        };
+        let asked = opening.ask(&self.cx, &self.journal, (self.dvr.dvr_plan, &self.space));
+        if !asked && self.journal.is_ready() {
+            // What a former process left, or a publisher whose place this one took, is finished
+            // first.
+            return State::Idle(now.saturating_add(BUSY_MS));
+        }
+        State::Opening(opening)
     }
 
     /// Whether a new file may begin with `packet`.
@@ -204,6 +213,19 @@ impl Recorder {
 }
 
 impl Opening {
+    /// Notes the recording, and has the disk make room and look for its file. False: not yet.
+    fn ask(&mut self, cx: &Context, journal: &Journal, (plan, space): (DvrPlan, &Space)) -> bool {
+        if !journal.is_ready() || journal.is_busy(&self.path) {
+            return false;
+        }
+        let (path, temp) = (self.path.clone(), temporary(&self.path));
+        journal.add(Entry { path, temp, from: 0, duration: 0 });
+        self.room = space.is_bounded().then(|| space.make(journal));
+        let place = self.path.clone();
+        self.opened = Some(cx.disk.ask(move || open(&place, plan)));
+        true
+    }
+
     fn hold(&mut self, packet: &Packet) {
         self.bytes += packet.payload.len() + size_of::<Packet>();
         self.lost |= self.bytes > RECORD_HELD;
@@ -306,12 +328,25 @@ impl Sink for Recorder {
             State::Opening(mut opening) => {
                 let (recordings, journal) = (self.recordings.clone(), self.journal.clone());
                 let (stream, dvr, cx) = (self.stream(), self.dvr.clone(), self.cx.clone());
+                let space = self.space.clone();
                 self.cx.spawner.spawn(async move {
+                    let until = clock::now().saturating_add(PATIENCE_MS);
+                    while opening.opened.is_none()
+                        && !opening.ask(&cx, &journal, (dvr.dvr_plan, &space))
+                    {
+                        if clock::now() > until {
+                            let path = &opening.path;
+                            log::error!("dvr: {} is not recorded: {path} is in use", stream.0);
+                            return;
+                        }
+                        sleep(Duration::from_millis(BUSY_MS)).await;
+                    }
                     if let Some(room) = opening.room.take() {
                         // A short stream: what little it has is kept.
                         let _ = room.await;
                     }
-                    let opened = std::pin::Pin::new(&mut opening.opened).await;
+                    let Some(opened) = opening.opened.take() else { return };
+                    let opened = opened.await;
                     match opening.start(opened, &dvr, &journal, now) {
                         Ok(recording) => {
                             recordings.finished(&cx, &journal, stream, recording.finish()).await;
@@ -333,6 +368,8 @@ impl fmt::Debug for Recorder {
 /// After a failure. A card that was put back, or room that somebody made, is used from then on.
 const RETRY_MS: u64 = 60_000;
 const BUSY_MS: u64 = 500;
+/// A stream that ended before its file could be opened waits so long for it.
+const PATIENCE_MS: u64 = 30_000;
 /// How often room is looked for while a file is written.
 const LOOK_MS: u64 = 30_000;
 /// Longer metadata of an encoder is left out of the file.
