@@ -40,8 +40,7 @@ pub struct Decimal {
 }
 
 impl Decimal {
-    /// With so many places, six at most, rounded; all that is beyond 2^64 units of the last
-    /// one is that much.
+    /// With so many places, six at most, rounded; what is beyond 2^64 is that much.
     pub fn new(value: f64, places: usize) -> Self {
         Self { value, places: places.min(SHORT), short: false }
     }
@@ -58,17 +57,14 @@ impl Display for Decimal {
         if value.is_nan() {
             return f.write_str("NaN");
         }
-        let mut unit = (0..places).fold(1_u64, |unit, _| unit * 10);
-        // Whole numbers of any size have no place, and no rounding error by the unit either.
-        let (whole, mut rest) = match value.abs() {
-            large if large >= unit as f64 * 1e9 => (large as u64, 0),
-            small => {
-                let units = (small * unit as f64).round() as u64;
-                (units / unit, units % unit)
-            }
-        };
+        let unit = (0..places).fold(1_u64, |unit, _| unit * 10);
+        let mut whole = value.abs().trunc() as u64;
+        let mut rest = (value.abs().fract() * unit as f64).round() as u64;
+        if rest == unit {
+            (whole, rest) = (whole.saturating_add(1), 0);
+        }
         while short && places > 0 && rest.is_multiple_of(10) {
-            (rest, unit, places) = (rest / 10, unit / 10, places - 1);
+            (rest, places) = (rest / 10, places - 1);
         }
         let sign = if value < 0.0 && (whole, rest) != (0, 0) { "-" } else { "" };
         write!(f, "{sign}{whole}")?;

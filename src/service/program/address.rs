@@ -113,14 +113,7 @@ fn told_word(config: &Config, word: &str) -> String {
 /// Where something is published, as the API, metrics and logs may have it: elsewhere the last part is
 /// a key.
 pub fn told_url(config: &Config, url: &str) -> String {
-    if own_stream(config, url).is_none() {
-        return shown::without_key(url);
-    }
-    // The stream stands behind the vhost, and may have parameters of its own.
-    let second = url.match_indices('?').nth(1).map_or(url.len(), |(at, _)| at);
-    let (address, param) = url.split_at(second);
-    let param = shown::shown(&format!("://{param}"));
-    shown::shown(address) + param.strip_prefix("://").unwrap_or_default()
+    if own_stream(config, url).is_some() { shown::shown(url) } else { shown::without_key(url) }
 }
 
 const HIDDEN: &str = "...";
