@@ -86,6 +86,9 @@ pub const IMAGE_PACKETS: usize = 128;
 /// Bytes of log lines that wait for a console or a file that stalls. Lines beyond are dropped
 /// and counted.
 pub const LOG_QUEUE: usize = 64 * 1024;
+/// For the lines of a start, which nobody waits for yet, to find room there, all together; then
+/// they are dropped like others.
+pub const LOG_START: Duration = Duration::from_secs(2);
 /// The longest log line, its line end included; the rest is cut.
 pub const LOG_LINE: usize = 4096;
 /// Bytes of the head of an HTTP request, kept while it comes in, and its lines until it is answered;

@@ -434,9 +434,10 @@ fn limits_are_listed_with_the_timeouts() {
 #[test]
 fn the_start_says_where_the_ring_is_shorter_than_the_queue() {
     let server = Server::with(
-        "vhost __defaultVhost__ { } vhost other { queue_length 10; } vhost off { enabled off; }",
+        "vhost __defaultVhost__ { } vhost other { queue_length 10; } vhost off { enabled off; }
+         vhost third { } vhost fourth { queue_length 30; }",
     );
-    for (vhost, seconds) in [("__defaultVhost__", 30), ("other", 10)] {
+    for (vhost, seconds) in [("__defaultVhost__ and 2 more", 30), ("other", 10)] {
         let line = server.line(&format!("vhost {vhost}: players may lag {seconds} s"));
         let rates = format!(
             "above {} kbit/s (ring_bytes) or {} packets/s (ring_packets)",

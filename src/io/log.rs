@@ -89,6 +89,13 @@ pub fn configure(settings: &Settings) -> io::Result<()> {
     Ok(())
 }
 
+/// Ends what a start may do: from now on a line for which there is no room is dropped at once.
+pub fn started() {
+    if let Some(queue) = LOGGER.queue.get() {
+        queue.state().patience = Duration::ZERO;
+    }
+}
+
 /// Opens the log file anew before the next line, for logrotate (USR1).
 pub fn reopen() {
     if let Some(queue) = LOGGER.queue.get() {
@@ -201,6 +208,8 @@ struct State {
     lines: Vec<u8>,
     /// Lines for which there was no room.
     dropped: u32,
+    /// How long lines may still wait for room, all together; nothing once clients are served.
+    patience: Duration,
     tank: Tank,
     /// The tank changed, or its file was moved away.
     reopen: bool,
@@ -220,6 +229,7 @@ impl Queue {
         let state = State {
             lines: Vec::with_capacity(QUEUE),
             dropped: 0,
+            patience: limits::LOG_START,
             tank: settings.tank.clone(),
             reopen: false,
             writing: false,
@@ -257,7 +267,16 @@ impl Queue {
         let mut text = Text(String::new());
         // The error is "no more room".
         let _ = text.write_fmt(message);
-        self.state().push(level, &text.0);
+        let mut state = self.state();
+        let line = state.style.line(level, &text.0, SystemTime::now());
+        while !state.has_room(&line) && !state.patience.is_zero() {
+            let (start, patience) = (Instant::now(), state.patience);
+            let waited = self.idle.wait_timeout(state, patience);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.patience = state.patience.saturating_sub(start.elapsed());
+        }
+        state.push(&line);
+        drop(state);
         self.work.notify_one();
     }
 
@@ -315,12 +334,15 @@ impl Queue {
 }
 
 impl State {
-    fn push(&mut self, level: Level, text: &str) {
-        let line = self.style.line(level, text, SystemTime::now());
-        if self.lines.len() + line.len() > QUEUE {
-            self.dropped = self.dropped.saturating_add(1);
-        } else {
+    fn has_room(&self, line: &str) -> bool {
+        self.lines.len() + line.len() <= QUEUE
+    }
+
+    fn push(&mut self, line: &str) {
+        if self.has_room(line) {
             self.lines.extend_from_slice(line.as_bytes());
+        } else {
+            self.dropped = self.dropped.saturating_add(1);
         }
     }
 

@@ -200,6 +200,7 @@ pub fn limits(config: &Config) -> String {
         ("http_idle", limits::HTTP_IDLE_TIMEOUT, w("from its answer to the next request")),
         ("hls_wait", limits::HLS_WAIT, w("that a player waits for the first segment")),
         ("hls_idle", limits::HLS_IDLE, w("that segments stay after the end of their stream")),
+        ("log_start", limits::LOG_START, w("for what a start says to find room in log_queue")),
         ("linger", limits::LINGER, w("for the last bytes to reach a refused peer")),
         ("grace", limits::GRACE, w("for connections to end when the server stops")),
         ("disk", limits::DISK_TIMEOUT, w("for files to be finished then")),
@@ -233,16 +234,28 @@ pub fn limits(config: &Config) -> String {
     text
 }
 
-/// From where on the ring of a stream, and not `queue_length`, says how far players may lag.
-pub fn ring(vhost: &str, queue_ms: u32) -> String {
-    let ms = u64::from(queue_ms).max(1);
-    format!(
-        "vhost {vhost}: players may lag {} s (queue_length), less in streams above {} kbit/s \
-         (ring_bytes) or {} packets/s (ring_packets)",
-        Decimal::short(f64::from(queue_ms) / 1000.0),
-        limits::RING_BYTES as u64 * 8 / ms,
-        limits::RING_PACKETS as u64 * 1000 / ms
-    )
+/// From where on the ring of a stream, and not `queue_length`, says how far players may lag: a line
+/// for all vhosts that have the same one.
+pub fn rings<'v>(vhosts: impl Iterator<Item = (&'v str, u32)>) -> Vec<String> {
+    let mut alike: Vec<(u32, &str, usize)> = Vec::new();
+    for (name, queue_ms) in vhosts {
+        match alike.iter_mut().find(|(ms, ..)| *ms == queue_ms) {
+            Some((.., more)) => *more += 1,
+            None => alike.push((queue_ms, name, 0)),
+        }
+    }
+    let lines = alike.iter().map(|(queue_ms, vhost, more)| {
+        let ms = u64::from(*queue_ms).max(1);
+        let more = if *more == 0 { String::new() } else { format!(" and {more} more") };
+        format!(
+            "vhost {vhost}{more}: players may lag {} s (queue_length), less in streams above {} \
+             kbit/s (ring_bytes) or {} packets/s (ring_packets)",
+            Decimal::short(f64::from(*queue_ms) / 1000.0),
+            limits::RING_BYTES as u64 * 8 / ms,
+            limits::RING_PACKETS as u64 * 1000 / ms
+        )
+    });
+    lines.collect()
 }
 
 /// What a limit does is said by images that have words for the directives, too.

@@ -175,11 +175,14 @@ async fn serve(
     }
     tank::traced(tank::next_id(), async {
         process.ready(&cx);
-        for vhost in cx.config().vhosts.iter().filter(|vhost| vhost.enabled) {
-            log::info!("{}", banner::ring(&vhost.name, context::settings(vhost).queue_ms));
+        let vhosts = cx.config();
+        let vhosts = vhosts.vhosts.iter().filter(|vhost| vhost.enabled);
+        for line in banner::rings(vhosts.map(|v| (&*v.name, context::settings(v).queue_ms))) {
+            log::info!("{line}");
         }
     })
     .await;
+    tank::started();
     let context = cx.clone();
     cx.spawner.spawn(async move {
         loop {

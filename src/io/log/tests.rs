@@ -153,6 +153,7 @@ fn a_stalled_tank_holds_up_nobody() {
     let path = dir.0.join("pipe");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     let queue = Queue::start(&to_file(&path)).unwrap();
+    queue.state().patience = Duration::ZERO;
     // Nobody reads the pipe, so opening it takes for ever.
     let start = Instant::now();
     for i in 0..20_000 {
@@ -181,6 +182,37 @@ fn a_stalled_tank_holds_up_nobody() {
     }
     assert_eq!(sum, 20_000);
     assert!(reports > 0);
+}
+
+#[test]
+fn what_a_start_says_waits_for_room_but_not_for_ever() {
+    let dir = Dir::new("start");
+    let path = dir.0.join("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let queue = Queue::start(&to_file(&path)).unwrap();
+    let count = 3 * QUEUE / 40;
+    let read = path.clone();
+    let reader = thread::spawn(move || {
+        // The queue is full by then.
+        thread::sleep(Duration::from_millis(200));
+        let lines = io::BufRead::lines(io::BufReader::new(File::open(read).unwrap()));
+        lines.take(count).map(|line| line.unwrap()).filter(|line| line.contains("] line ")).count()
+    });
+    for i in 0..count {
+        queue.log(Level::Info, format_args!("line {i}"));
+    }
+    assert_eq!(reader.join().unwrap(), count);
+    assert!(!queue.state().patience.is_zero());
+
+    // Nobody reads any more.
+    let path = dir.0.join("unread");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let queue = Queue::start(&to_file(&path)).unwrap();
+    for i in 0..count {
+        queue.log(Level::Info, format_args!("line {i}"));
+    }
+    let state = queue.state();
+    assert!(state.patience.is_zero() && state.dropped > 0);
 }
 
 #[test]
