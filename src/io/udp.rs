@@ -17,7 +17,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A socket that datagrams come to. A task that waits for them is woken 5 ms after the first.
+/// A socket that datagrams come to. A task that waits for them is woken 10 ms after the first.
 #[derive(Debug)]
 pub struct Udp(Evented<UdpSocket>);
 

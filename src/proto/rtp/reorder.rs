@@ -108,6 +108,11 @@ impl Reorder {
         while self.held.iter().any(late) && self.skip(out) {}
     }
 
+    /// Since when the packet is held that came first, if any is.
+    pub(super) fn held_since(&self) -> Option<Duration> {
+        self.held.iter().map(|held| held.since).min()
+    }
+
     /// Hands out what is held: the sender begins anew.
     pub(super) fn restart(&mut self, out: &mut impl FnMut(&[u8], bool)) {
         while self.skip(out) {}
@@ -242,10 +247,14 @@ mod tests {
         let mut got = Vec::new();
         let mut out = |packet: &[u8], _: bool| got.push(packet[0]);
         reorder.push(ms(0), 1, &[1], &mut out);
+        assert_eq!(reorder.held_since(), None);
         reorder.push(ms(10), 3, &[3], &mut out);
+        assert_eq!(reorder.held_since(), Some(ms(10)));
         reorder.expire(ms(109), PATIENCE, &mut out);
         reorder.push(ms(109), 4, &[4], &mut out);
+        assert_eq!(reorder.held_since(), Some(ms(10)), "the one that came first");
         reorder.expire(ms(110), PATIENCE, &mut out);
+        assert_eq!(reorder.held_since(), None);
         reorder.push(ms(110), 2, &[2], &mut out);
         reorder.push(ms(110), 5, &[5], &mut out);
         assert_eq!(got, [1, 3, 4, 5]);

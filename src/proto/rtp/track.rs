@@ -121,8 +121,13 @@ impl Track {
         error.map_or(Ok(()), |error| self.count(error))
     }
 
-    /// Gives those packets up that have been waited for longer than `patience`. To be called now
-    /// and then, with a patience of some 100 ms, for tracks that are not ordered.
+    /// Since when a packet is waited for, in the time of [`receive`](Self::receive), if one is.
+    pub fn waits_since(&self) -> Option<Duration> {
+        self.reorder.held_since()
+    }
+
+    /// Gives those packets up that have been waited for longer than `patience`. To be called that
+    /// long after [`waits_since`](Self::waits_since), with a patience of some 100 ms.
     pub fn expire(&mut self, now: Duration, patience: Duration, out: &mut impl FnMut(Unit<'_>)) {
         let (media, mut error) = (&mut self.media, None);
         self.reorder.expire(now, patience, &mut |packet, lost| {

@@ -236,9 +236,7 @@ impl Push<'_> {
         };
         link.machine.allow();
         link.hurry = false;
-        let (mut alarm, every) = (Alarm::default(), media.pace());
-        let mut due = clock::now() + every;
-        let mut damage = 0;
+        let (mut alarm, mut damage) = (Alarm::default(), 0);
         let outcome = poll_fn(|task| {
             let read = link.poll_read(task, |_, event| match event {
                 Event::Packet { track, rtcp, packet } => {
@@ -258,16 +256,15 @@ impl Push<'_> {
             if let Err(refusal) = media.poll(task, &session, &mut feed) {
                 over.get_or_insert(Outcome::Refused(0, refusal));
             }
-            while alarm.poll(task, due).is_ready() {
-                due = clock::now() + every;
+            while alarm.poll(task, media.due()).is_ready() {
                 if let Err(refusal) = media.expire(&mut feed) {
                     over.get_or_insert(Outcome::Refused(0, refusal));
                 }
                 media.report(|track, report| link.machine.send_report(track, report));
-                let now = media.damage();
-                self.caster.input.add_damage(now.saturating_sub(damage));
-                damage = now;
             }
+            let now = media.damage();
+            self.caster.input.add_damage(now.saturating_sub(damage));
+            damage = now;
             if let Poll::Ready(Err(end)) = link.poll_flush(task) {
                 over.get_or_insert(end.into());
             }

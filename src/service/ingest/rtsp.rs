@@ -177,9 +177,9 @@ async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
     link.hurry = false;
     let mut live = attempt.begin(false, media.is_both()).await?;
     let input = &attempt.worker.input;
-    let (mut alarm, pace) = (Alarm::default(), media.pace());
+    let mut alarm = Alarm::default();
     let keep_alive = link.machine.keep_alive_every();
-    let (mut due, mut alive) = (clock::now() + pace, clock::after(keep_alive));
+    let mut alive = clock::after(keep_alive);
     let (mut damage, mut heard) = (0, 0);
     let over = poll_fn(|task| {
         if let Err(over) = live.check(task) {
@@ -205,9 +205,8 @@ async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
         if let Err(refusal) = media.poll(task, session, feed) {
             over.get_or_insert(Over::Refused(refusal));
         }
-        while alarm.poll(task, due.min(alive)).is_ready() {
-            let now = clock::now();
-            if now >= alive {
+        while alarm.poll(task, media.due().min(alive)).is_ready() {
+            if clock::now() >= alive {
                 alive = clock::after(keep_alive);
                 let (received, _) = session.traffic();
                 let silent = std::mem::replace(&mut heard, received) == received;
@@ -216,17 +215,14 @@ async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
                     over.get_or_insert(Over::Failed("the camera does not answer".into()));
                 }
             }
-            if now >= due {
-                due = now + pace;
-                if let Err(refusal) = media.expire(feed) {
-                    over.get_or_insert(Over::Refused(refusal));
-                }
-                media.report(|track, report| link.machine.send_report(track, report));
-                let now = media.damage().saturating_add(link.machine.resyncs().into());
-                input.add_damage(now.saturating_sub(damage));
-                damage = now;
+            if let Err(refusal) = media.expire(feed) {
+                over.get_or_insert(Over::Refused(refusal));
             }
+            media.report(|track, report| link.machine.send_report(track, report));
         }
+        let now = media.damage().saturating_add(link.machine.resyncs().into());
+        input.add_damage(now.saturating_sub(damage));
+        damage = now;
         if let Poll::Ready(Err(end)) = link.poll_flush(task) {
             over.get_or_insert(ended("camera", &end));
         }

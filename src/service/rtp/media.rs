@@ -21,8 +21,7 @@ use std::time::Duration;
 
 /// How long a packet that is late is waited for.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Between two looks at what is late, in milliseconds, and between two reports (RFC 3550 §6.2).
-const LATE_MS: u64 = 100;
+/// Between two reports, in milliseconds (RFC 3550 §6.2).
 const REPORT_MS: u64 = 5000;
 
 /// The media of a push.
@@ -146,9 +145,14 @@ impl Media {
         self.lanes.iter().filter(comes).count() == 2
     }
 
-    /// How often [`expire`](Self::expire) and [`report`](Self::report) are to be called.
-    pub(in crate::service) fn pace(&self) -> u64 {
-        if self.lanes.iter().any(|lane| lane.way.is_some()) { LATE_MS } else { REPORT_MS }
+    /// When [`expire`](Self::expire) and [`report`](Self::report) are to be called next, in
+    /// milliseconds of the clock: whoever waits for nothing does not wake up for it.
+    pub(in crate::service) fn due(&self) -> u64 {
+        let ways = self.lanes.iter().filter(|lane| lane.way.is_some());
+        let taken = ways.filter_map(|lane| lane.taken.as_ref());
+        let late = taken.filter_map(|taken| taken.track.waits_since()).min();
+        let late = late.map(|since| u64::try_from((since + PATIENCE).as_millis()).unwrap_or(0));
+        late.into_iter().fold(self.reported + REPORT_MS, u64::min)
     }
 
     /// Takes a packet of a track.
