@@ -76,6 +76,13 @@ impl<M: Machine> Link<M> {
         self.wire.socket()
     }
 
+    /// The peer goes on without answers, and what it sends may be read some milliseconds late: what
+    /// comes meanwhile is one read.
+    pub fn be_patient(&mut self) {
+        self.hurry = false;
+        self.wire.be_patient();
+    }
+
     /// The session.
     pub fn session(&self) -> &Rc<Session> {
         &self.session

@@ -7,9 +7,9 @@
 //! once, edge-triggered, and tell themselves whether another read is worth a system call;
 //! deadlines are the timeout of the wait. async-io goes on to serve signals and child processes.
 //!
-//! A camera's picture comes as a dozen datagrams, each of which would end a wait. Sockets of
-//! datagrams are in an epoll of their own, which is one event of the other: after the first
-//! datagram there is a rest before all that came are taken.
+//! A camera's picture comes as a dozen packets, each of which would end a wait. Sockets of datagrams,
+//! and connections to cameras, are in an epoll of their own, which is one event of the other: after
+//! the first packet there is a rest before all that came are taken.
 
 use crate::io::clock;
 use rustix::event::{EventfdFlags, epoll, eventfd};
@@ -40,6 +40,9 @@ const PATIENT: u64 = u64::MAX - 1;
 /// are one look then, and a sound's with them.
 const REST_MS: u64 = 10;
 const ONCE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
+const READ: epoll::EventFlags =
+    epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP).union(epoll::EventFlags::ET);
+const WRITE: epoll::EventFlags = epoll::EventFlags::OUT.union(epoll::EventFlags::ET);
 
 thread_local! {
     static REACTOR: RefCell<Option<Rc<Reactor>>> = const { RefCell::new(None) };
@@ -280,7 +283,7 @@ impl Readiness {
 pub struct Evented<T: AsFd> {
     socket: T,
     index: usize,
-    patient: bool,
+    patient: Cell<bool>,
     readiness: Rc<Readiness>,
     reactor: Rc<Reactor>,
 }
@@ -309,16 +312,27 @@ impl<T: AsFd> Evented<T> {
             sources[index] = Some(readiness.clone());
             index
         };
+        let patient = Cell::new(patient);
         let evented = Self { socket, index, patient, readiness, reactor };
         let data = epoll::EventData::new_u64(index as u64);
-        let read = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        if patient {
-            epoll::add(evented.reactor.patient()?, &evented.socket, data, read)?;
+        if evented.patient.get() {
+            epoll::add(evented.reactor.patient()?, &evented.socket, data, READ)?;
         } else {
-            let flags = read | epoll::EventFlags::OUT;
-            epoll::add(&evented.reactor.epoll, &evented.socket, data, flags)?;
+            epoll::add(&evented.reactor.epoll, &evented.socket, data, READ | WRITE)?;
         }
         Ok(evented)
+    }
+
+    /// From now on its reader may be woken [`REST_MS`] late. A socket that the system has no room
+    /// for there stays as it was.
+    pub fn be_patient(&self) {
+        let data = || epoll::EventData::new_u64(self.index as u64);
+        let Ok(patient) = self.reactor.patient() else { return };
+        if !self.patient.get() && epoll::add(patient, &self.socket, data(), READ).is_ok() {
+            self.patient.set(true);
+            // Cannot fail for a socket that is in it.
+            let _ = epoll::modify(&self.reactor.epoll, &self.socket, data(), WRITE);
+        }
     }
 
     /// The socket.
@@ -372,8 +386,10 @@ impl<T: AsFd> Evented<T> {
 impl<T: AsFd> Drop for Evented<T> {
     fn drop(&mut self) {
         // The descriptor is closed right after; a duplicate of it must not bring events, either.
-        let patient = self.reactor.patient.get().filter(|_| self.patient);
-        let _ = epoll::delete(patient.unwrap_or(&self.reactor.epoll), &self.socket);
+        if let Some(patient) = self.reactor.patient.get().filter(|_| self.patient.get()) {
+            let _ = epoll::delete(patient, &self.socket);
+        }
+        let _ = epoll::delete(&self.reactor.epoll, &self.socket);
         if let Some(slot) = self.reactor.sources.borrow_mut().get_mut(self.index) {
             *slot = None;
         }

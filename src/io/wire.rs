@@ -33,6 +33,14 @@ impl Wire {
         }
     }
 
+    /// From now on its reader may be woken some milliseconds late, with more to read.
+    pub fn be_patient(&self) {
+        match self {
+            Self::Plain(socket) => socket.be_patient(),
+            Self::Tls(stream) => stream.socket().be_patient(),
+        }
+    }
+
     /// Ready when a read is worth it; else the task is woken when it is.
     pub fn poll_readable(&self, task: &Context<'_>) -> Poll<()> {
         match self {

@@ -235,7 +235,7 @@ impl Push<'_> {
             Err(end) => return end.into(),
         };
         link.machine.allow();
-        link.hurry = false;
+        link.be_patient();
         let (mut alarm, mut damage) = (Alarm::default(), 0);
         let outcome = poll_fn(|task| {
             let read = link.poll_read(task, |_, event| match event {

@@ -174,7 +174,7 @@ fn wants_other(error: &Error) -> bool {
 
 async fn serve(attempt: &Attempt<'_>, camera: &mut Camera) -> Result<(), Over> {
     let Camera { link, media } = camera;
-    link.hurry = false;
+    link.be_patient();
     let mut live = attempt.begin(false, media.is_both()).await?;
     let input = &attempt.worker.input;
     let mut alarm = Alarm::default();
