@@ -462,8 +462,10 @@ mod tests {
     use super::*;
     use crate::io::run::{run, sleep};
     use crate::io::udp::Udp;
+    use crate::io::{tcp, wire};
     use std::future::poll_fn;
-    use std::net::{Ipv4Addr, UdpSocket};
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpStream, UdpSocket};
     use std::ops::ControlFlow;
     use std::time::Duration;
 
@@ -505,5 +507,33 @@ mod tests {
             matches!(reactor().unwrap().rest.get(), Rest::Armed)
         });
         assert!(armed.unwrap());
+    }
+
+    #[test]
+    fn a_connection_that_is_patient_is_read_late_and_written_at_once() {
+        let read = run(|_| async {
+            let listener = tcp::listen(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+            let mut peer = TcpStream::connect(listener.address().unwrap()).unwrap();
+            let (socket, _) = listener.accept().await.unwrap();
+            socket.be_patient();
+            let mut sent = 0;
+            while let Ok(n) = wire::write(&socket, 9000, |mut to| to.write(&[7; 9000])) {
+                sent += n;
+            }
+            let reader = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                peer.read_exact(&mut vec![0; sent]).unwrap();
+                peer.write_all(b"abc").unwrap();
+                peer
+            });
+            poll_fn(|task| socket.poll_writable(task)).await;
+            poll_fn(|task| socket.poll_readable(task)).await;
+            let mut bytes = [0; 9];
+            let read = wire::read(&socket, &mut bytes).unwrap();
+            drop(reader.join().unwrap());
+            poll_fn(|task| socket.poll_readable(task)).await;
+            (bytes[..read].to_vec(), wire::read(&socket, &mut bytes).unwrap())
+        });
+        assert_eq!(read.unwrap(), (b"abc".to_vec(), 0));
     }
 }
